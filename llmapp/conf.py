@@ -1,0 +1,54 @@
+"""The `LLMAPP` setting: typed defaults, read live, so that `override_settings` works."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, get_type_hints
+
+from django.conf import settings
+
+
+class AppSettings:
+    """Defaults of the keys of `settings.LLMAPP`. Times are seconds, sizes are as said."""
+
+    #: The ring of Fernet keys for provider keys; the first one encrypts.
+    ENCRYPTION_KEYS: Sequence[str] = ()
+    #: Further backends: alias -> dotted path of a `Backend` class.
+    BACKENDS: Mapping[str, str] = {}
+    #: How long a run may wait for a worker.
+    QUEUE_TIMEOUT: float = 900
+    #: A provider that asks for a longer wait than this is left for the next model, if there is one.
+    SWITCH_AFTER: float = 20
+    MAX_ACTIVE_RUNS_PER_USER: int = 3
+    SENDS_PER_MINUTE: int = 30
+    #: Open websockets of one user in one web process.
+    MAX_SOCKETS_PER_USER: int = 20
+    #: Characters of one message.
+    MAX_MESSAGE_LENGTH: int = 100_000
+    #: Whether prompts and answers may appear in the log `llmapp.content`.
+    LOG_CONTENT: bool = False
+    #: A worker renews its lease every third of this; when it runs out, its runs are taken over.
+    LEASE_SECONDS: float = 12
+    #: How often each worker process sweeps.
+    SWEEP_SECONDS: float = 2
+    #: What a run may take beyond its timeout before the sweeper ends it.
+    GRACE_SECONDS: float = 10
+    #: A queued run that no worker claimed for this long is handed to the broker again.
+    REQUEUE_SECONDS: float = 10
+    #: How long a worker that shuts down lets its runs go on before it hands them back.
+    SHUTDOWN_SECONDS: float = 3
+    #: The log of a run is compacted this long after its end.
+    COMPACT_AFTER: float = 24 * 3600
+
+    def __getattribute__(self, name: str) -> Any:
+        if name.isupper() and name in (configured := getattr(settings, "LLMAPP", {})):
+            return configured[name]
+        return super().__getattribute__(name)
+
+    @staticmethod
+    def known() -> frozenset[str]:
+        """Return the names of all settings."""
+        return frozenset(get_type_hints(AppSettings))
+
+
+app_settings = AppSettings()

@@ -1,0 +1,98 @@
+"""What can go wrong with a call, in our words.
+
+    CallError                       a call ended without an answer
+    |-- CallFailed                  the provider's or our request's fault: carries a `Failure`
+    `-- CallStopped                 a person's, or the worker's, decision
+
+Backends translate foreign errors into `ErrorFacts` once, at the border, and raise `BackendError`;
+`core.classify` turns facts into a `Failure`; nothing outside `backends` sees a foreign exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class ErrorKind(StrEnum):
+    """The kinds of failure. The values are a contract: stored, sent to clients, used by programs outside."""
+
+    AUTH = "auth"
+    PERMISSION = "permission"
+    BILLING = "billing"
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    RATE_LIMIT = "rate_limit"
+    OVERLOADED = "overloaded"
+    SERVER_ERROR = "server_error"
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    STREAM_INTERRUPTED = "stream_interrupted"
+    CONTEXT_OVERFLOW = "context_overflow"
+    PAYLOAD_TOO_LARGE = "payload_too_large"
+    CONTENT_POLICY = "content_policy"
+    INVALID_REQUEST = "invalid_request"
+    UNSUPPORTED_PARAMETER = "unsupported_parameter"
+    MODEL_NOT_FOUND = "model_not_found"
+    THINKING_SIGNATURE = "thinking_signature"
+    OUTPUT_TRUNCATED = "output_truncated"
+    INVALID_RESPONSE = "invalid_response"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorFacts:
+    """What a provider, or the way to it, said when it failed. Facts only, no judgement.
+
+    `body` is the parsed JSON where it is JSON, else the text. `exception` is the type and text of the
+    innermost exception, where one was raised.
+    """
+
+    provider: str = ""
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: object = None
+    exception: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A classified failure.
+
+    `retry_after` is in seconds, from the provider's own words; None when it gave no usable hint.
+    `detail` is the provider's own sentence, for the ledger that staff reads, never for the page.
+    `parameter` names what the provider refuses, `limit` the window that it stated, in tokens.
+    """
+
+    kind: ErrorKind
+    retry_after: float | None = None
+    detail: str = ""
+    parameter: str | None = None
+    limit: int | None = None
+
+
+class BackendError(Exception):
+    """A backend could not go on. The only exception that leaves a backend, besides cancellation."""
+
+    def __init__(self, facts: ErrorFacts, kind: ErrorKind | None = None) -> None:
+        super().__init__(facts.exception or f"status {facts.status}")
+        self.facts = facts
+        #: Set where the backend itself knows the kind, because no provider said anything
+        #: (`stream_interrupted`, `invalid_response`, `timeout`).
+        self.kind = kind
+
+
+class CallError(Exception):
+    """A call ended without a whole answer."""
+
+
+class CallFailed(CallError):
+    """A call failed for good: every recovery that the budget allowed was tried."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.kind}: {failure.detail}")
+        self.failure = failure
+
+
+class CallStopped(CallError):
+    """A person stopped the run, or the worker is going away."""
