@@ -1,0 +1,26 @@
+"""The tables. One file a subject; relations point from the later files to the earlier ones."""
+
+from .access import ApiToken
+from .agents import AgentSettings, AgentVersion
+from .conversations import Conversation, Message
+from .coordination import Duty
+from .providers import Credential, LanguageModel, Provider
+from .runs import Run, RunEvent, Worker
+from .usage import Attempt, Call
+
+__all__ = [
+    "AgentSettings",
+    "AgentVersion",
+    "ApiToken",
+    "Attempt",
+    "Call",
+    "Conversation",
+    "Credential",
+    "Duty",
+    "LanguageModel",
+    "Message",
+    "Provider",
+    "Run",
+    "RunEvent",
+    "Worker",
+]
