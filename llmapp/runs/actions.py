@@ -1,0 +1,361 @@
+"""What people and programs do to runs and conversations: every door ends here.
+
+Each action that changes a run's status writes the row and the event in one transaction. Here are the
+ones for runs that no worker holds; what a worker does to its own runs is in `runs.worker`.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.db import IntegrityError, connection, transaction
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from llmapp.conf import app_settings
+from llmapp.core import events as ev
+from llmapp.core import run_state
+from llmapp.core.errors import ErrorKind
+from llmapp.core.messages import Role
+from llmapp.core.run_state import RunStatus, Trigger
+from llmapp.models import AgentSettings, Conversation, Message, Run
+
+from . import log, queue
+from .access import NotThere, agents_for, as_uuid, find_agent, find_conversation, find_run
+from .clock import db_now
+from .endings import end_run
+
+logger = logging.getLogger("llmapp.runs")
+
+TITLE_LENGTH = 60
+ID_LENGTH = 200
+
+
+class Refused(Exception):
+    """A request that is not carried out, and why. Nothing was stored."""
+
+    def __init__(self, code: str, status: int, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        #: The HTTP status that says the same.
+        self.status = status
+        self.message = message
+        #: Seconds.
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The run of a message. `created` is False when the same message had been submitted before."""
+
+    run: Run
+    created: bool
+
+
+def submit(
+    user: Any,
+    text: str,
+    *,
+    agent: str | None = None,
+    thread_id: str | None = None,
+    conversation: Conversation | None = None,
+    message_id: str | None = None,
+    run_id: str | None = None,
+    idempotency_key: str | None = None,
+) -> Submission:
+    """Store a person's message and a run that will answer it, and hand the run to a worker.
+
+    The conversation is `conversation`, or the one that the client calls `thread_id` (made when it is
+    unknown), or a new one. `agent` is a slug; without it the conversation's agent answers. A
+    `run_id`, `idempotency_key` or `message_id` that was seen before returns the first run.
+
+    Raises `Refused`, and `NotThere` for an agent or a conversation that the user may not use.
+    """
+    _check_ids(message_id, run_id, thread_id, idempotency_key)
+    keys = {"run_id": run_id, "idempotency_key": idempotency_key, "message_id": message_id}
+    conversation = conversation or _known_conversation(user, thread_id)
+    if (earlier := _earlier_run(user, conversation, **keys)) is not None:
+        return Submission(earlier, created=False)
+    _check_text(text)
+    settings = _agent_for(user, agent, conversation)
+    try:
+        with transaction.atomic():
+            _hold(user)
+            _check_rates(user)
+            conversation = conversation or _new_conversation(user, thread_id, text, settings)
+            message = _add_message(conversation, text, message_id)
+            run = _start_run(user, conversation, settings, message, run_id, idempotency_key)
+            _move_to(conversation, message, settings)
+    except IntegrityError:
+        # Somebody was faster: the same request again, or another run in this conversation.
+        conversation = _known_conversation(user, thread_id) if conversation is None else conversation
+        if (earlier := _earlier_run(user, conversation, **keys)) is not None:
+            return Submission(earlier, created=False)
+        raise
+    return Submission(run, created=True)
+
+
+def retry(user: Any, run: Run) -> Run:
+    """Answer the user message of `run` again, with a new run. The earlier answer stays in the tree."""
+    conversation, message = run.conversation, run.message
+    settings = _agent_for(user, run.agent_slug, conversation)
+    with transaction.atomic():
+        _hold(user)
+        _check_rates(user)
+        new = _start_run(user, conversation, settings, message, None, None)
+        _move_to(conversation, message, settings)
+    return new
+
+
+def request_stop(run: Run) -> None:
+    """Ask for the end of a run: at once while it is queued, else as soon as its worker sees it.
+
+    A run that has ended stays as it ended.
+    """
+    with transaction.atomic():
+        run = Run.objects.select_for_update().get(pk=run.pk)
+        if run.status == RunStatus.QUEUED:
+            end_run(run, Trigger.CANCEL)
+        elif run.active and run.stop_requested_at is None:
+            run.stop_requested_at = db_now()
+            run.save(update_fields=["stop_requested_at"])
+
+
+def rename(conversation: Conversation, title: str) -> None:
+    """Give a conversation another title. Raises `Refused` when nothing is left of it."""
+    title = " ".join(title.split())[:200]
+    if not title:
+        raise Refused("title_empty", 422, _("A title is needed."))
+    conversation.title = title
+    conversation.save(update_fields=["title"])
+
+
+def delete(conversation: Conversation) -> None:
+    """Delete a conversation with everything in it. Its worker finds its run gone and stops."""
+    conversation.delete()
+
+
+# --- checks ---------------------------------------------------------------------------------
+
+
+def _check_ids(*ids: str | None) -> None:
+    for id in ids:
+        if id is not None and not (0 < len(id) <= ID_LENGTH and id.isprintable()):
+            raise Refused("id_invalid", 422, _("An id is empty, too long or has control characters."))
+
+
+def _check_text(text: str) -> None:
+    if not text.strip():
+        raise Refused("message_empty", 422, _("Write a message first."))
+    if len(text) > (limit := app_settings.MAX_MESSAGE_LENGTH):
+        raise Refused(
+            "message_too_long",
+            413,
+            _("This message has %(length)d characters; at most %(limit)d can be sent.")
+            % {"length": len(text), "limit": limit},
+        )
+    if "\0" in text:
+        raise Refused("message_content", 422, _("The message has characters that cannot be stored."))
+
+
+def _check_rates(user: Any) -> None:
+    """Refuse a user who has too many runs at once or sent too many messages in the last minute."""
+    active = Run.objects.filter(user=user, status__in=run_state.ACTIVE, parent=None).count()
+    limit = app_settings.MAX_ACTIVE_RUNS_PER_USER
+    if active >= limit:
+        raise Refused(
+            "too_many_runs",
+            429,
+            ngettext(
+                "%(limit)d answer is being written already. Wait for it, or stop it.",
+                "%(limit)d answers are being written already. Wait for one of them, or stop it.",
+                limit,
+            )
+            % {"limit": limit},
+            retry_after=5,
+        )
+    now = db_now()
+    recent = Run.objects.filter(user=user, parent=None, created_at__gt=now - timedelta(minutes=1))
+    times = list(recent.order_by("-created_at").values_list("created_at", flat=True)[: app_settings.SENDS_PER_MINUTE])
+    if len(times) >= app_settings.SENDS_PER_MINUTE:
+        wait = max(1, round(60 - (now - times[-1]).total_seconds()))
+        raise Refused(
+            "too_many_runs",
+            429,
+            ngettext(
+                "Too many messages in a minute. Try again in %(wait)d second.",
+                "Too many messages in a minute. Try again in %(wait)d seconds.",
+                wait,
+            )
+            % {"wait": wait},
+            retry_after=wait,
+        )
+
+
+def _hold(user: Any) -> None:
+    """Make the sends of one user wait for each other, so that two cannot both be the last allowed."""
+    users = get_user_model()._default_manager
+    if connection.vendor == "postgresql":
+        users.select_for_update(no_key=True).get(pk=user.pk)
+
+
+# --- finding what is there ------------------------------------------------------------------
+
+
+def _known_conversation(user: Any, thread_id: str | None) -> Conversation | None:
+    if thread_id is None:
+        return None
+    try:
+        return find_conversation(user, thread_id)
+    except NotThere:
+        key = as_uuid(thread_id)
+        if key is not None and Conversation.objects.filter(pk=key).exists():
+            raise
+        return None
+
+
+def _earlier_run(
+    user: Any,
+    conversation: Conversation | None,
+    run_id: str | None,
+    idempotency_key: str | None,
+    message_id: str | None,
+) -> Run | None:
+    if run_id is not None:
+        try:
+            return find_run(user, run_id)
+        except NotThere:
+            pass
+    mine = Run.objects.filter(user=user).select_related("conversation", "continues")
+    if idempotency_key is not None and (run := mine.filter(idempotency_key=idempotency_key).first()):
+        return run
+    if message_id is None or conversation is None:
+        return None
+    message = find_message(conversation, message_id)
+    return None if message is None else mine.filter(message=message).order_by("created_at").first()
+
+
+def find_message(conversation: Conversation, id: str) -> Message | None:
+    """Return the message that clients of this conversation know by `id`."""
+    messages = Message.objects.filter(conversation=conversation)
+    message = messages.filter(client_id=id).first()
+    if message is None and (key := as_uuid(id)) is not None:
+        message = messages.filter(pk=key).first()
+    return message
+
+
+def _agent_for(user: Any, slug: str | None, conversation: Conversation | None) -> AgentSettings:
+    if slug is None and conversation is not None and conversation.agent is not None:
+        slug = conversation.agent.slug
+    if slug is not None:
+        return find_agent(user, slug)
+    if (agent := agents_for(user).first()) is None:
+        raise NotThere
+    return agent
+
+
+# --- writing --------------------------------------------------------------------------------
+
+
+def _own_id(model: type[Any], id: str | None) -> dict[str, Any]:
+    """Keep a client's UUID as ours where it is free; any other id of its is stored beside ours."""
+    if id is None:
+        return {}
+    key = as_uuid(id)
+    if key is not None and not model.objects.filter(pk=key).exists():
+        return {"id": key}
+    return {"client_id": id}
+
+
+def _new_conversation(user: Any, thread_id: str | None, text: str, agent: AgentSettings) -> Conversation:
+    return Conversation.objects.create(
+        user=user, agent=agent, title=title_from(text), **_own_id(Conversation, thread_id)
+    )
+
+
+def title_from(text: str) -> str:
+    """Make a title of a first message: its first words."""
+    line = " ".join(text.split())
+    if len(line) <= TITLE_LENGTH:
+        return line
+    cut = line[:TITLE_LENGTH]
+    # Languages without spaces are cut where they are.
+    return (cut.rsplit(" ", 1)[0] if " " in cut[TITLE_LENGTH // 2 :] else cut) + "…"
+
+
+def _add_message(conversation: Conversation, text: str, message_id: str | None) -> Message:
+    return Message.objects.create(
+        conversation=conversation,
+        parent_id=conversation.leaf_id,
+        role=Role.USER,
+        text=text,
+        **_own_id(Message, message_id),
+    )
+
+
+def _start_run(
+    user: Any,
+    conversation: Conversation,
+    agent: AgentSettings,
+    message: Message,
+    run_id: str | None,
+    idempotency_key: str | None,
+) -> Run:
+    if Run.objects.filter(conversation=conversation, parent=None, status__in=run_state.ACTIVE).exists():
+        raise _busy()
+    now = db_now()
+    try:
+        with transaction.atomic():
+            run = Run.objects.create(
+                user=user,
+                conversation=conversation,
+                agent=agent,
+                agent_slug=agent.slug,
+                message=message,
+                idempotency_key=idempotency_key,
+                timeout=agent.timeout,
+                attempts_limit=agent.attempts,
+                created_at=now,
+                enqueued_at=now,
+                queue_until=now + timedelta(seconds=app_settings.QUEUE_TIMEOUT),
+                **_own_id(Run, run_id),
+            )
+    except IntegrityError as error:
+        if "one_active" in str(error) or "conversation_id" in str(error):
+            raise _busy() from None
+        raise
+    said = {"id": message.public_id, "role": "user", "content": message.text}
+    log.append(run.pk, [ev.run_started(conversation.thread_id, run.public_id, said)])
+    logger.info("run %s queued", run.pk, extra={"action": "run_queued", "run": str(run.pk)})
+    transaction.on_commit(lambda: hand_over(run))
+    return run
+
+
+def _busy() -> Refused:
+    return Refused("conversation_busy", 409, _("An answer is still being written in this conversation."))
+
+
+def _move_to(conversation: Conversation, leaf: Message, agent: AgentSettings) -> None:
+    conversation.leaf = leaf
+    conversation.agent = agent
+    conversation.updated_at = db_now()
+    fields = ["leaf", "agent", "updated_at"]
+    if not conversation.title:
+        conversation.title = title_from(leaf.text)
+        fields.append("title")
+    conversation.save(update_fields=fields)
+
+
+def hand_over(run: Run) -> None:
+    """Give a queued run to the broker. When it is away, say so in the log: the sweeper tries again."""
+    if queue.enqueue(run.pk):
+        return
+    with transaction.atomic():
+        fresh = Run.objects.select_for_update().filter(pk=run.pk, status=RunStatus.QUEUED).first()
+        if fresh is not None:
+            notice = ev.custom("llmapp.notice", kind=str(ErrorKind.CONNECTION), action="queue")
+            log.append(fresh.pk, [notice])

@@ -1,0 +1,264 @@
+"""The hub: one in each web process. It follows the log once and hands entries to all readers.
+
+A reader subscribes first, then reads the log, then follows, and drops what it has already seen: what
+is told twice is seen once, and what is not told is read. News carry a run's entries as JSON text,
+which nobody here parses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from llmapp.conf import app_settings
+from llmapp.core import events as ev
+from llmapp.core import run_state
+from llmapp.models import Run
+
+from . import bell, endings, log, sweeper, thread
+from .bell import News
+from .threads import DatabaseThreads
+
+logger = logging.getLogger("llmapp.runs")
+
+#: Seconds after which a reader that heard nothing reads the log by itself: a lost bell costs no more.
+SLOW_POLL = 2.0
+#: Entries that are kept for one reader. One that reads more slowly is sent back to the log.
+BUFFER = 1000
+PAGE = 500
+DATABASE_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A run of the conversation started, or changed its status."""
+
+    #: What clients call the run.
+    run: str
+    run_pk: uuid.UUID
+    status: str
+    #: It was active already when the reader came.
+    initial: bool = False
+
+
+class Inbox:
+    """What one reader has not read yet. A reader that falls behind is told so, and memory stays flat."""
+
+    def __init__(self) -> None:
+        self._news: deque[News] = deque()
+        self._wake = asyncio.Event()
+        self.behind = False
+
+    def put(self, news: News) -> None:
+        if len(self._news) >= BUFFER:
+            self._news.clear()
+            self.behind = True
+        self._news.append(news)
+        self._wake.set()
+
+    async def take(self, timeout: float) -> list[News]:
+        """Wait for news; an empty list after `timeout` seconds without any."""
+        if not self._news:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout(timeout):
+                    await self._wake.wait()
+            except TimeoutError:
+                return []
+        news, self.behind = list(self._news), False
+        self._news.clear()
+        return news
+
+
+class Hub:
+    """The readers of one event loop."""
+
+    def __init__(self) -> None:
+        self._runs: dict[uuid.UUID, set[Inbox]] = {}
+        self._conversations: dict[uuid.UUID, set[Inbox]] = {}
+        self._tail: bell.Tail | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+        self._threads = DatabaseThreads(DATABASE_THREADS, "llmapp-hub")
+
+    async def stream(self, run_pk: uuid.UUID, after: int = 0) -> AsyncIterator[tuple[int, str]]:
+        """Yield (seq, JSON text) of a run from `after` on; ends behind the terminal event.
+
+        It also ends when the run is deleted.
+        """
+        with self._subscribed(self._runs, run_pk) as inbox:
+            await self._follow_the_log()
+            while True:
+                rows, over = await self._threads.call(_read, run_pk, after)
+                for after, status, data in rows:
+                    yield after, data
+                    if status in run_state.ENDS:
+                        return
+                if over:
+                    return
+                if len(rows) >= PAGE:
+                    continue
+                async for item in self._live(inbox, after):
+                    after = item.seq
+                    yield item.seq, item.data
+                    if item.status in run_state.ENDS:
+                        return
+
+    async def _live(self, inbox: Inbox, after: int) -> AsyncIterator[News]:
+        """Yield news that continue `after`; ends where the log has to be read again."""
+        while news := await inbox.take(SLOW_POLL):
+            for item in news:
+                if item.seq <= after:
+                    continue
+                if item.seq != after + 1:
+                    return
+                after = item.seq
+                yield item
+
+    async def announcements(self, conversation_pk: uuid.UUID) -> AsyncIterator[Announcement]:
+        """Yield what happens to the runs of a conversation, the active one first. Never ends by itself."""
+        with self._subscribed(self._conversations, conversation_pk) as inbox:
+            await self._follow_the_log()
+            known: dict[uuid.UUID, str] = {}
+            for item in await self._threads.call(_active, conversation_pk):
+                known[item.run_pk] = item.status
+                yield item
+            while True:
+                news = [Announcement(n.run, n.run_pk, n.status) for n in await inbox.take(SLOW_POLL) if n.status]
+                # Without news, look: a bell may have been lost.
+                for item in news or await self._threads.call(_now, conversation_pk, frozenset(known)):
+                    if known.get(item.run_pk) == item.status:
+                        continue
+                    known[item.run_pk] = item.status
+                    if item.status in run_state.ENDS:
+                        del known[item.run_pk]
+                    yield item
+
+    async def bell_works(self) -> bool:
+        """Say whether a tail can be started, for health checks."""
+        with self._subscribed(self._runs, uuid.uuid4()):
+            try:
+                async with asyncio.timeout(2):
+                    await self._follow_the_log()
+            except TimeoutError:
+                return False
+        return True
+
+    async def aclose(self) -> None:
+        """Stop following, and give up threads and connections."""
+        self._rest()
+        await asyncio.to_thread(self._threads.close)
+
+    # --- the tail ---------------------------------------------------------------------------
+
+    @contextmanager
+    def _subscribed(self, table: dict[uuid.UUID, set[Inbox]], key: uuid.UUID) -> Iterator[Inbox]:
+        inbox = Inbox()
+        table.setdefault(key, set()).add(inbox)
+        try:
+            yield inbox
+        finally:
+            table[key].discard(inbox)
+            if not table[key]:
+                del table[key]
+            if not self._runs and not self._conversations:
+                self._rest()
+
+    async def _follow_the_log(self) -> None:
+        if self._tail is None:
+            self._tail = bell.start(self._deliver)
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.create_task(self._sweep())
+        await self._tail.ready()
+
+    def _deliver(self, news: list[News]) -> None:
+        for item in news:
+            for inbox in self._runs.get(item.run_pk, ()):
+                inbox.put(item)
+            if item.status:
+                for inbox in self._conversations.get(item.conversation_pk, ()):
+                    inbox.put(item)
+
+    async def _sweep(self) -> None:
+        """While anybody watches, runs end in time even if no worker is there to end them."""
+        while True:
+            await asyncio.sleep(app_settings.SWEEP_SECONDS)
+            try:
+                await self._threads.call(sweeper.sweep)
+            except Exception:
+                logger.exception("the sweep of a web process failed", extra={"action": "sweep_failed"})
+
+    def _rest(self) -> None:
+        if self._tail is not None:
+            self._tail.close()
+            self._tail = None
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            self._sweeping = None
+
+
+_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
+
+
+def get_hub() -> Hub:
+    """Return the hub of the running event loop."""
+    loop = asyncio.get_running_loop()
+    if (hub := _hubs.get(loop)) is None:
+        hub = _hubs[loop] = Hub()
+    return hub
+
+
+# --- in database threads --------------------------------------------------------------------
+
+
+def _read(run_pk: uuid.UUID, after: int) -> tuple[list[tuple[int, str, str]], bool]:
+    """Return entries after `after`, and whether there can be no more of them."""
+    rows = log.read(run_pk, after, PAGE)
+    if rows and rows[0][0] == after + 1 and rows[-1][1] not in run_state.ENDS:
+        return rows, False
+    run = Run.objects.filter(pk=run_pk).select_related("conversation").first()
+    if run is None:
+        return rows, True
+    if run.compacted_at is not None:
+        return _with_snapshot(run, rows, after), True
+    if not rows and not run.active:
+        # The reader has the end already; or rows were deleted by hand, and nobody waits for ever for them.
+        ended = log.read(run_pk, after - 1, 1)
+        return ([] if ended and ended[0][1] in run_state.ENDS else _made_up_end(run, after)), True
+    return rows, False
+
+
+def _with_snapshot(run: Run, rows: list[tuple[int, str, str]], after: int) -> list[tuple[int, str, str]]:
+    """Put a snapshot of the thread in the place of what was compacted away."""
+    if not rows or rows[-1][0] - 1 <= max(after, 1):
+        return rows
+    return [*rows[:-1], (rows[-1][0] - 1, "", _snapshot(run)), rows[-1]]
+
+
+def _snapshot(run: Run) -> str:
+    answer = run.messages.order_by("-created_at").values_list("pk", flat=True).first()
+    messages = thread.path_to(run.conversation, answer or run.message_id)
+    return log.encode(ev.messages_snapshot(thread.as_snapshot(messages)))
+
+
+def _made_up_end(run: Run, after: int) -> list[tuple[int, str, str]]:
+    """Make the end of a log without one from the run's row and its messages."""
+    end = endings.terminal_of(run)
+    return [(after + 1, "", _snapshot(run)), (after + 2, run.status, log.encode(end))]
+
+
+def _active(conversation_pk: uuid.UUID) -> list[Announcement]:
+    runs = Run.objects.filter(conversation=conversation_pk, status__in=run_state.ACTIVE, parent=None)
+    return [Announcement(run.public_id, run.pk, run.status, initial=True) for run in runs]
+
+
+def _now(conversation_pk: uuid.UUID, known: frozenset[uuid.UUID]) -> list[Announcement]:
+    """Return the active runs, and how those that were known stand now."""
+    runs = Run.objects.filter(conversation=conversation_pk, parent=None)
+    runs = runs.filter(status__in=run_state.ACTIVE) | runs.filter(pk__in=known)
+    return [Announcement(run.public_id, run.pk, run.status) for run in runs]

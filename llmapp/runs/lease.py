@@ -1,0 +1,195 @@
+"""Leases: one row per worker process, held over all of its runs.
+
+* A process renews its lease from its event loop. Taking its runs over begins by revoking the row,
+  for good; a process that finds its lease revoked stops its runs and makes a new row.
+* A run is claimed by compare-and-set, with an event in the same transaction, so that no earlier
+  owner can take the next number in its log.
+* Times are the database's clock.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+
+from django.db import connection, transaction
+from django.db.models import F, Q, QuerySet
+
+from llmapp.conf import app_settings
+from llmapp.core import events as ev
+from llmapp.core import run_state
+from llmapp.core.errors import ErrorKind
+from llmapp.core.run_state import RunStatus, Trigger
+from llmapp.models import Run, Worker
+
+from . import log, thread
+from .clock import db_now
+from .endings import end_run, requeue, withdrawal
+
+logger = logging.getLogger("llmapp.runs")
+
+
+class LeaseLost(Exception):
+    """This process's lease was revoked: its runs belong to others now."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run that this process owns from now on. `seq` is the last number in its log."""
+
+    run: Run
+    seq: int
+    #: When it has to end, on the database's clock; `now` is the same clock at the claim.
+    now: datetime
+
+
+def register(concurrency: int, versions: dict[str, str]) -> Worker:
+    """Make a row, and so a lease, for this process."""
+    now = db_now()
+    return Worker.objects.create(
+        hostname=socket.gethostname(),
+        pid=os.getpid(),
+        concurrency=concurrency,
+        versions={**versions, "process": process_identity(os.getpid())},
+        started_at=now,
+        heartbeat_at=now,
+        lease_until=now + timedelta(seconds=app_settings.LEASE_SECONDS),
+    )
+
+
+def beat(worker_id: uuid.UUID) -> bool:
+    """Renew the lease. False: it was revoked, and never comes back."""
+    now = db_now()
+    until = now + timedelta(seconds=app_settings.LEASE_SECONDS)
+    mine = Worker.objects.filter(pk=worker_id, revoked_at=None)
+    return mine.update(heartbeat_at=now, lease_until=until) == 1
+
+
+def fence(worker_id: uuid.UUID) -> None:
+    """Hold the lease for the rest of this transaction, or raise `LeaseLost`.
+
+    On Postgres the share lock makes a revocation wait for the commit; on SQLite writers come one by
+    one anyway.
+    """
+    table = connection.ops.quote_name(Worker._meta.db_table)
+    lock = " FOR SHARE" if connection.vendor == "postgresql" else ""
+    key = Worker._meta.pk.get_db_prep_value(worker_id, connection)
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT revoked_at FROM {table} WHERE id = %s{lock}", [key])
+        row = cursor.fetchone()
+    if row is None or row[0] is not None:
+        raise LeaseLost
+
+
+def live_workers() -> QuerySet[Worker]:
+    """Return the workers that hold a lease now."""
+    return Worker.objects.filter(revoked_at=None, stopped_at=None, lease_until__gt=db_now())
+
+
+def claim(run_id: uuid.UUID, worker_id: uuid.UUID) -> Claim | None:
+    """Take a queued run. None: somebody else has it, it has ended, or it is not yet time."""
+    with transaction.atomic():
+        fence(worker_id)
+        now = db_now()
+        due = Q(not_before=None) | Q(not_before__lte=now)
+        queued = Run.objects.filter(due, pk=run_id, status__in=run_state.sources(Trigger.CLAIM))
+        if not queued.update(status=RunStatus.IN_PROGRESS, worker=worker_id, executions=F("executions") + 1):
+            return None
+        run = Run.objects.select_related("conversation", "agent", "message", "user").get(pk=run_id)
+        if run.started_at is None:
+            run.started_at = now
+            run.run_until = now + timedelta(seconds=run.timeout)
+            run.save(update_fields=["started_at", "run_until"])
+        events = [ev.run_status(RunStatus.IN_PROGRESS, execution=run.executions)]
+        transcript = log.transcript(run_id)
+        if transcript.steps:
+            shown = thread.as_snapshot(thread.path_to(run.conversation, run.message_id))
+            events += withdrawal(run, transcript, shown)
+        seq = log.append(run_id, events)
+    logger.info(
+        "run %s claimed", run_id, extra={"action": "run_claimed", "run": str(run_id), "execution": run.executions}
+    )
+    return Claim(run, seq, now)
+
+
+def revoke(worker_id: uuid.UUID, reason: str) -> list[uuid.UUID]:
+    """Revoke a lease and take its runs away. Returns the runs that are queued again.
+
+    Runs whose time is over, that were asked to stop, or that had their last execution, end here.
+    """
+    with transaction.atomic():
+        now = db_now()
+        if not Worker.objects.filter(pk=worker_id, revoked_at=None).update(revoked_at=now):
+            return []
+        logger.warning("lease of worker %s revoked: %s", worker_id, reason, extra={"action": "lease_revoked"})
+        runs = Run.objects.select_for_update(of=("self",)).select_related("conversation")
+        return [run.pk for run in runs.filter(worker_id=worker_id) if _take_away(run, now, reason)]
+
+
+def _take_away(run: Run, now: datetime, reason: str) -> bool:
+    """Queue a run of a dead worker again, or end it; say whether it is queued."""
+    if run.stop_requested_at is not None:
+        end_run(run, Trigger.CANCEL)
+        return False
+    shown = log.transcript(run.pk).text_was_shown
+    if run.run_until is not None and run.run_until <= now:
+        end_run(run, run_state.when_it_breaks(shown), ErrorKind.TIMEOUT)
+        return False
+    trigger = run_state.when_lease_is_revoked(run.executions, shown)
+    if trigger is Trigger.RECLAIM:
+        log.append(run.pk, requeue(run, trigger, reason))
+        return True
+    kind = ErrorKind.STREAM_INTERRUPTED if shown else ErrorKind.SERVER_ERROR
+    end_run(run, trigger, kind)
+    return False
+
+
+def stopped(worker_id: uuid.UUID) -> list[uuid.UUID]:
+    """Give the lease back in good order. Returns runs that were still held, queued again."""
+    Worker.objects.filter(pk=worker_id, stopped_at=None).update(stopped_at=db_now())
+    return revoke(worker_id, "worker_stopped")
+
+
+# --- this machine ---------------------------------------------------------------------------
+
+
+@cache
+def _machine() -> str | None:
+    """Name this boot of this machine and its process namespace; None where that cannot be told."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot}/{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return None
+
+
+def process_identity(pid: int) -> str | None:
+    """Name a running process for good, whatever takes its pid later; None: it is gone, or unknown."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    # The third field is the state: a zombie has exited. The 22nd is the start, in ticks since boot.
+    return None if fields[0] in "ZX" else f"{_machine()}/{pid}/{fields[19]}"
+
+
+def seen_dead(worker: Worker) -> bool:
+    """Say whether this worker ran on this machine and has certainly exited.
+
+    It spares its people the wait for the end of the lease when a worker is restarted.
+    """
+    identity = worker.versions.get("process")
+    machine = _machine()
+    if not identity or machine is None or not identity.startswith(f"{machine}/"):
+        return False
+    return process_identity(worker.pid) != identity

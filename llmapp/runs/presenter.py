@@ -1,0 +1,119 @@
+"""Shows a growing answer as rendered Markdown: settled blocks, and the open one at intervals.
+
+It watches the events of one run on their way into the log and adds `llmapp.block` events between them.
+Readers show text that no block covers yet as it is, so a token never waits for the renderer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from llmapp.core import events as ev
+from llmapp.core.events import Event
+from llmapp.rendering.markdown import Block, MarkdownStream, assemble, render
+
+Emit = Callable[[Event], None]
+
+#: Seconds between two renderings of the open block: raw asterisks stand about no longer.
+INTERVAL = 0.15
+#: An open block of this many characters takes milliseconds to render: that is done in a thread.
+INLINE = 4_000
+
+
+class Presenter:
+    """Renders the text messages of one run, one after the other."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._message_id = ""
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pending: list[str] = []
+        self._blocks: list[Block] = []
+        self._stream = MarkdownStream()
+        self._news = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self, event: Event) -> None:
+        """Take note of an event that was just emitted."""
+        if event["type"] == ev.TEXT_MESSAGE_START:
+            self._reset()
+            self._message_id = event["messageId"]
+            self._task = asyncio.get_running_loop().create_task(self._keep_rendering())
+        elif event["type"] == ev.TEXT_MESSAGE_CONTENT:
+            self._pending.append(event["delta"])
+            self._news.set()
+
+    async def finish(self) -> str:
+        """Render what is left of the current message, and return the whole of it as HTML.
+
+        Growing blocks and one full rendering are compared; where they differ the full one wins.
+        """
+        await self._stop()
+        if not self._message_id:
+            return ""
+        text, self._pending = "".join(self._pending), []
+        blocks, html = await asyncio.to_thread(self._render_rest, text)
+        self._send(blocks)
+        if assemble(self._blocks) != html:
+            self._emit(ev.custom("llmapp.render", messageId=self._message_id, html=html))
+        return html
+
+    def _render_rest(self, text: str) -> tuple[list[Block], str]:
+        blocks = [*self._stream.feed(text), *self._stream.finish()]
+        return blocks, render(self._stream.text)
+
+    async def _stop(self) -> None:
+        """End the rendering at intervals. What it is doing in a thread is waited for: the stream has one user."""
+        if self._task is not None:
+            self._ended.set()
+            self._news.set()
+            await self._task
+            self._task = None
+
+    async def _keep_rendering(self) -> None:
+        while True:
+            await self._news.wait()
+            if self._ended.is_set():
+                return
+            self._news.clear()
+            await self._render_once()
+            # A block that is costly to render is rendered less often.
+            pause = INTERVAL * max(1.0, self._stream.open_cost / INLINE)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), pause)
+
+    async def _render_once(self) -> None:
+        text, self._pending = "".join(self._pending), []
+        if len(text) + self._stream.open_cost < INLINE:
+            blocks, open_block = self._feed_and_open(text)
+        else:
+            blocks, open_block = await asyncio.to_thread(self._feed_and_open, text)
+        self._send(blocks)
+        if open_block is not None:
+            self._send_one(open_block)
+
+    def _feed_and_open(self, text: str) -> tuple[list[Block], Block | None]:
+        return self._stream.feed(text), self._stream.open()
+
+    def _send(self, blocks: list[Block]) -> None:
+        for block in blocks:
+            self._blocks.append(block)
+            self._send_one(block)
+
+    def _send_one(self, block: Block) -> None:
+        self._emit(
+            ev.custom(
+                "llmapp.block",
+                messageId=self._message_id,
+                index=block.index,
+                mode=block.mode,
+                html=block.html,
+                end=block.end,
+                settled=block.settled,
+            )
+        )

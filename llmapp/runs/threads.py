@@ -1,0 +1,43 @@
+"""The only way from the event loop to the ORM: a few threads, each with its own connection.
+
+Not the threads that Celery has waiting for runs: each of those would hold a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from django.db import close_old_connections, connections
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DatabaseThreads:
+    """`await threads.call(function, ...)` runs it in a thread that may use the ORM."""
+
+    def __init__(self, size: int, name: str) -> None:
+        self._size = size
+        self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
+
+    async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, lambda: self._run(function, *args, **kwargs))
+
+    def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        close_old_connections()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            close_old_connections()
+
+    def close(self) -> None:
+        """Close the threads' connections, then the threads. Waits for what they are doing."""
+        # One task a thread is not certain to reach each thread, but a barrier is more than this needs:
+        # connections that are left close with their threads.
+        for _ in range(self._size):
+            self._pool.submit(connections.close_all)
+        self._pool.shutdown(wait=True)

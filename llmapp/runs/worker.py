@@ -1,0 +1,231 @@
+"""One worker process: one event loop for as long as it lives, and the runs that it holds.
+
+A Celery task hands its run in by `WorkerProcess.execute` and waits. Everything else happens on the
+loop, which is started after the fork, so that no client, socket or lock is ever shared or outlived.
+
+Side tasks, by name: `heartbeat` renews the lease and then sweeps, `stop-watch` looks for runs that
+a person wants stopped. Each goes on after a failure; that the loop turns is what keeps the lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import logging
+import platform
+import threading
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+
+import django
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from django.db import DatabaseError
+
+import llmapp
+from llmapp.backends import Clients
+from llmapp.conf import app_settings
+from llmapp.core.run_state import RunStatus
+from llmapp.models import Run
+
+from . import lease, sweeper
+from .execution import Execution, Interruption
+from .threads import DatabaseThreads
+from .writer import LogWriter
+
+logger = logging.getLogger("llmapp.runs")
+
+#: Seconds between two looks for runs that are to be stopped.
+STOP_WATCH = 0.05
+DATABASE_THREADS = 2
+
+
+class WorkerProcess:
+    """The loop, the lease, the log writer, the clients, and the runs in this process."""
+
+    def __init__(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._executions: dict[uuid.UUID, Execution] = {}
+        self._draining = False
+        self._portal_context: AbstractContextManager[BlockingPortal] = start_blocking_portal(
+            "asyncio", {"use_uvloop": _has_uvloop()}, name="llmapp-loop"
+        )
+        self._portal = self._portal_context.__enter__()
+        self._portal.call(self._start)
+
+    # --- from Celery's threads --------------------------------------------------------------
+
+    def execute(self, run_id: uuid.UUID) -> None:
+        """Execute a run on the loop, and wait for its end. Whatever happens to the run is in its log."""
+        try:
+            self._portal.call(self._execute, run_id)
+        except (RuntimeError, concurrent.futures.CancelledError):
+            # The loop is gone: this process is going away, and the sweeper takes care of the run.
+            logger.warning("run %s was not executed: the worker is stopping", run_id)
+
+    def drain(self) -> None:
+        """Take no new runs; let the present ones go on for a moment, then hand them back. Returns at once."""
+        self._draining = True
+        self._portal.start_task_soon(self._hand_back)
+
+    def close(self) -> None:
+        """Hand everything back, and end the loop."""
+        self._draining = True
+        self._portal.call(self._stop)
+        self._portal_context.__exit__(None, None, None)
+
+    # --- on the loop ------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._threads = DatabaseThreads(DATABASE_THREADS, "llmapp-orm")
+        self._clients = Clients(app_settings.BACKENDS)
+        await self._register()
+        self._side_tasks = [
+            asyncio.create_task(_forever(self._beat_and_sweep, lambda: app_settings.SWEEP_SECONDS), name="heartbeat"),
+            asyncio.create_task(_forever(self._watch_for_stops, lambda: STOP_WATCH), name="stop-watch"),
+        ]
+
+    async def _register(self) -> None:
+        worker = await self._threads.call(lease.register, self._concurrency, versions())
+        self._worker_id = worker.pk
+        self._writer = LogWriter(worker.pk, self._loop, self._lost)
+        logger.info("worker %s is there", worker.pk, extra={"action": "worker_registered", "worker": str(worker.pk)})
+
+    async def _execute(self, run_id: uuid.UUID) -> None:
+        """Claim a run and carry it out. Nothing may leave here: it would end the loop for all runs."""
+        if self._draining or run_id in self._executions:
+            return
+        try:
+            claim = await self._threads.call(lease.claim, run_id, self._worker_id)
+            if claim is None:
+                return
+            execution = Execution(claim, self._writer, self._threads, self._clients, self._concurrency)
+            self._executions[run_id] = execution
+            await execution.carry_out()
+        except lease.LeaseLost:
+            logger.warning("run %s belongs to another worker now", run_id)
+        except Exception:
+            # The sweeper ends or repeats the run; what it was is not swallowed.
+            logger.exception("run %s was dropped", run_id, extra={"action": "run_dropped", "run": str(run_id)})
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            logger.exception("run %s raised %s", run_id, type(error).__name__)
+        finally:
+            self._executions.pop(run_id, None)
+
+    async def _beat_and_sweep(self) -> None:
+        # Beat before sweep: after a laptop's sleep we must not take our own runs for dead.
+        if not await self._threads.call(lease.beat, self._worker_id):
+            await self._start_over()
+        if not self._draining:
+            await self._threads.call(sweeper.sweep)
+
+    async def _start_over(self) -> None:
+        """The lease is gone for good: let go of its runs, and register anew."""
+        logger.warning("this worker's lease was revoked; starting over", extra={"action": "lease_lost"})
+        self._lost(None, lease.LeaseLost())
+        old = self._writer
+        await self._register()
+        await asyncio.to_thread(old.close)
+
+    async def _watch_for_stops(self) -> None:
+        if self._executions:
+            for run_id in await self._threads.call(_runs_to_stop, self._worker_id):
+                self._interrupt(run_id, Interruption.STOP)
+
+    def _lost(self, run_id: uuid.UUID | None, error: BaseException) -> None:
+        """The writer could not write for this run, or for any: they are not ours any more."""
+        if not isinstance(error, lease.LeaseLost):
+            logger.error("the log of run %s failed", run_id, exc_info=error, extra={"action": "log_failed"})
+        for id in list(self._executions) if run_id is None else [run_id]:
+            self._interrupt(id, Interruption.LOST)
+
+    def _interrupt(self, run_id: uuid.UUID, why: Interruption) -> None:
+        if (execution := self._executions.get(run_id)) is not None:
+            execution.interrupt(why)
+
+    async def _hand_back(self) -> None:
+        """Give runs that do not end by themselves a moment, then put them back into the queue."""
+        until = self._loop.time() + app_settings.SHUTDOWN_SECONDS
+        while self._executions and self._loop.time() < until:
+            await asyncio.sleep(0.05)
+        for run_id in list(self._executions):
+            self._interrupt(run_id, Interruption.SHUTDOWN)
+        while self._executions:
+            await asyncio.sleep(0.02)
+
+    async def _stop(self) -> None:
+        await self._hand_back()
+        for task in self._side_tasks:
+            task.cancel()
+        await asyncio.gather(*self._side_tasks, return_exceptions=True)
+        await asyncio.to_thread(self._writer.close)
+        try:
+            await self._threads.call(lease.stopped, self._worker_id)
+        except DatabaseError:
+            logger.warning("the lease could not be given back; it runs out by itself", exc_info=True)
+        await self._clients.aclose()
+        await asyncio.to_thread(self._threads.close)
+
+
+def _runs_to_stop(worker_id: uuid.UUID) -> list[uuid.UUID]:
+    mine = Run.objects.filter(worker_id=worker_id, status=RunStatus.IN_PROGRESS)
+    return list(mine.exclude(stop_requested_at=None).values_list("pk", flat=True))
+
+
+async def _forever(function: Callable[[], Awaitable[None]], seconds: Callable[[], float]) -> None:
+    """Repeat a side task. A failure is logged, and the next round comes all the same."""
+    while True:
+        try:
+            await function()
+        except Exception:
+            logger.exception("a side task failed", extra={"action": "side_task_failed"})
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(seconds())
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what a run depends on."""
+    return {
+        "python": platform.python_version(),
+        "django": django.get_version(),
+        "llmapp": llmapp.__version__,
+        **{name: version(name) for name in ("litellm", "httpx")},
+    }
+
+
+def _has_uvloop() -> bool:
+    try:
+        import uvloop  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+_process: WorkerProcess | None = None
+_lock = threading.Lock()
+
+
+def process(concurrency: int = 1) -> WorkerProcess:
+    """Return this process's one `WorkerProcess`, made at the first use: after any fork."""
+    global _process
+    with _lock:
+        if _process is None:
+            _process = WorkerProcess(concurrency)
+        return _process
+
+
+def current() -> WorkerProcess | None:
+    return _process
+
+
+def close() -> None:
+    """End this process's `WorkerProcess`, if there is one."""
+    global _process
+    with _lock:
+        if _process is not None:
+            _process.close()
+            _process = None

@@ -1,0 +1,255 @@
+"""The log writer of a worker process: one thread writes for all of its runs.
+
+It takes whatever has been buffered, writes it in one transaction, and repeats. Idle, a token goes out
+at once; busy, batches grow by themselves. Each batch holds the process's lease (`lease.fence`), so a
+zombie writes nothing. A batch that fails is split by run, so that one bad run does not fail others.
+
+Deltas are written without waiting for the disk. The commit of a finished step or of an end waits for
+it, and so makes everything before it durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+
+from django.db import InterfaceError, OperationalError, connection, transaction
+
+from llmapp.core import events as ev
+from llmapp.core.events import Event
+from llmapp.core.transcript import Transcript
+
+from . import lease, log
+from .clock import db_now
+
+logger = logging.getLogger("llmapp.runs")
+
+#: A transaction that can be split by run is cheap to repeat; a batch beyond this only delays readers.
+MAX_BATCH = 2000
+#: Between tries while the database is away, in seconds.
+RETRY = (0.05, 0.2, 0.5, 1.0, 2.0)
+
+Step = Callable[[], Iterable[Event]]
+
+
+@dataclass(slots=True)
+class _Item:
+    """Events of one run, or a step: events that are made within the transaction that writes them."""
+
+    run_id: uuid.UUID
+    events: list[Event] = field(default_factory=list)
+    step: Step | None = None
+    done: asyncio.Future[None] | None = None
+
+
+class RunLog:
+    """One run's end of the writer. Used on the event loop only."""
+
+    def __init__(self, writer: LogWriter, run_id: uuid.UUID) -> None:
+        self._writer = writer
+        self._run_id = run_id
+        self.transcript = Transcript()
+
+    def emit(self, event: Event) -> None:
+        """Buffer an event. Returns at once."""
+        self.transcript.apply(event)
+        self._writer.put(_Item(self._run_id, [event]))
+
+    async def commit(self, step: Step) -> None:
+        """Run `step` and write the events that it returns, in one durable transaction.
+
+        Raises `LeaseLost`, or what `step` raises; then nothing of it was written.
+        """
+        done = asyncio.get_running_loop().create_future()
+        self._writer.put(_Item(self._run_id, step=step, done=done))
+        await done
+
+
+class LogWriter:
+    """Owns the sequence numbers of the runs that this process holds."""
+
+    def __init__(
+        self,
+        worker_id: uuid.UUID,
+        loop: asyncio.AbstractEventLoop,
+        on_lost: Callable[[uuid.UUID | None, BaseException], None],
+    ) -> None:
+        """`on_lost` is called on the loop with a run that cannot be written, or None for all of them."""
+        self._worker_id = worker_id
+        self._loop = loop
+        self._on_lost = on_lost
+        self._items: SimpleQueue[_Item | None] = SimpleQueue()
+        self._seqs: dict[uuid.UUID, int] = {}
+        self._durable: bool | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="llmapp-log-writer", daemon=True)
+        self._thread.start()
+
+    def open(self, run_id: uuid.UUID, seq: int) -> RunLog:
+        """Begin to write for a run whose last entry is `seq`."""
+        self._seqs[run_id] = seq
+        return RunLog(self, run_id)
+
+    def close_run(self, run_id: uuid.UUID) -> None:
+        """Forget a run. What is still buffered for it is dropped."""
+        self._seqs.pop(run_id, None)
+
+    def put(self, item: _Item) -> None:
+        self._items.put(item)
+
+    def close(self) -> None:
+        """Write what is buffered, and end the thread."""
+        self._closed.set()
+        self._items.put(None)
+        self._thread.join(timeout=10)
+
+    # --- the thread -------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        try:
+            while (batch := self._take()) is not None:
+                self._write_or_split(batch)
+        finally:
+            connection.close()
+
+    def _take(self) -> list[_Item] | None:
+        """Wait for one item, and take all that are there. None: the writer was closed."""
+        first = self._items.get()
+        if first is None:
+            return None
+        batch = [first]
+        with contextlib.suppress(Empty):
+            while len(batch) < MAX_BATCH:
+                item = self._items.get_nowait()
+                if item is None:
+                    self._items.put(None)
+                    break
+                batch.append(item)
+        return batch
+
+    def _write_or_split(self, batch: list[_Item]) -> None:
+        batch = [item for item in batch if item.run_id in self._seqs or self._refuse(item, lease.LeaseLost())]
+        if not batch:
+            return
+        try:
+            self._write_with_patience(batch)
+        except lease.LeaseLost as error:
+            self._lose(batch, None, error)
+        except Exception as error:
+            by_run = _by_run(batch)
+            if len(by_run) == 1:
+                self._lose(batch, batch[0].run_id, error)
+                return
+            for items in by_run.values():
+                self._write_or_split(items)
+        else:
+            for item in batch:
+                self._resolve(item, None)
+
+    def _write_with_patience(self, batch: list[_Item]) -> None:
+        """Write, again and again while the database is away: the lease decides when it is too late."""
+        waits = iter(RETRY)
+        while True:
+            try:
+                self._wait_for_disk(any(item.step for item in batch))
+                self._write(batch)
+                return
+            except (OperationalError, InterfaceError) as error:
+                logger.warning("the log could not be written, trying again: %s", error, extra={"action": "log_retry"})
+                connection.close()
+                self._durable = None
+                time.sleep(wait := next(waits, RETRY[-1]))
+                if self._closed.is_set() and wait == RETRY[-1]:
+                    raise
+                if self._arrived(batch):
+                    return
+
+    def _write(self, batch: list[_Item]) -> None:
+        """Write a batch in one transaction, the lease held."""
+        seqs = dict(self._seqs)
+        with transaction.atomic():
+            lease.fence(self._worker_id)
+            now = db_now()
+            rows: list[tuple[uuid.UUID, int, log.Entry]] = []
+            for run_id, items in _by_run(batch).items():
+                for event in ev.joined(_events_of(items)):
+                    seqs[run_id] += 1
+                    rows.append((run_id, seqs[run_id], log.entry(event)))
+            log.insert(rows, now)
+            log.ring(dict.fromkeys(row[0] for row in rows))
+        # Only those that are still open: a run may have been closed meanwhile.
+        self._seqs.update({run_id: seq for run_id, seq in seqs.items() if run_id in self._seqs})
+
+    def _arrived(self, batch: list[_Item]) -> bool:
+        """After a lost connection: did the batch that we are unsure of arrive after all?
+
+        It is one transaction, and nobody else writes for these runs: one newer entry proves it.
+        """
+        try:
+            last = {item.run_id: log.last_seq(item.run_id) for item in batch}
+        except (OperationalError, InterfaceError):
+            return False
+        arrived = any(seq > self._seqs.get(run_id, seq) for run_id, seq in last.items())
+        self._seqs.update({run_id: seq for run_id, seq in last.items() if run_id in self._seqs})
+        return arrived
+
+    def _wait_for_disk(self, durable: bool) -> None:
+        """Choose, before a transaction, whether its commit waits for the disk."""
+        if durable == self._durable:
+            return
+        with connection.cursor() as cursor:
+            if connection.vendor == "sqlite":
+                cursor.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            elif connection.vendor == "postgresql":
+                cursor.execute(f"SET synchronous_commit = {'on' if durable else 'off'}")
+        self._durable = durable
+
+    # --- back to the loop -------------------------------------------------------------------
+
+    def _lose(self, batch: list[_Item], run_id: uuid.UUID | None, error: BaseException) -> None:
+        for item in batch:
+            self._resolve(item, error)
+        self._call(self._on_lost, run_id, error)
+
+    def _refuse(self, item: _Item, error: BaseException) -> bool:
+        self._resolve(item, error)
+        return False
+
+    def _resolve(self, item: _Item, error: BaseException | None) -> None:
+        if item.done is not None:
+            self._call(_settle, item.done, error)
+
+    def _call(self, function: Callable[..., None], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(function, *args)
+
+
+def _settle(future: asyncio.Future[None], error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def _by_run(batch: list[_Item]) -> dict[uuid.UUID, list[_Item]]:
+    by_run: dict[uuid.UUID, list[_Item]] = {}
+    for item in batch:
+        by_run.setdefault(item.run_id, []).append(item)
+    return by_run
+
+
+def _events_of(items: list[_Item]) -> Iterator[Event]:
+    """Yield the events of one run in order; a step makes its own when its turn comes."""
+    for item in items:
+        yield from item.events
+        if item.step is not None:
+            yield from item.step()

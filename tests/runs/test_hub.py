@@ -1,0 +1,205 @@
+"""Readers of a run's log: late ones, early ones, slow ones, and several at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from llmapp import submit
+from llmapp.models import Conversation, Run, RunEvent
+from llmapp.runs import bell, hub, log, sweeper
+from llmapp.runs.clock import db_now
+
+LONG = [{"text": "word " * 200}]
+
+
+@pytest.fixture
+async def readers() -> AsyncIterator[hub.Hub]:
+    made = hub.get_hub()
+    yield made
+    await made.aclose()
+
+
+async def collect(stream: Any) -> list[dict[str, Any]]:
+    async with asyncio.timeout(20):
+        return [{"seq": seq, **json.loads(data)} async for seq, data in stream]
+
+
+def text(events: list[dict[str, Any]]) -> str:
+    return "".join(e["delta"] for e in events if e["type"] == "TEXT_MESSAGE_CONTENT")
+
+
+@pytest.mark.parametrize("after", [0, 1, 5])
+async def test_a_late_reader_reads_the_log(
+    person: Any, scripted: Any, process: Any, readers: hub.Hub, after: int
+) -> None:
+    """Everything behind the number it has, to the terminal event."""
+    await sync_to_async(scripted)()
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    await sync_to_async(process.execute, thread_sensitive=False)(run.pk)
+    events = await collect(readers.stream(run.pk, after))
+    assert [e["seq"] for e in events] == list(range(after + 1, after + 1 + len(events)))
+    assert events[-1]["type"] == "RUN_FINISHED"
+
+
+async def test_readers_follow_a_run_from_wherever_they_come_in(
+    person: Any, scripted: Any, process: Any, readers: hub.Hub
+) -> None:
+    """Each sees the same text, without a gap and without a double."""
+    await sync_to_async(scripted)(LONG, speed=200)
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    first = asyncio.create_task(collect(readers.stream(run.pk)))
+    work = asyncio.create_task(sync_to_async(process.execute, thread_sensitive=False)(run.pk))
+    others = []
+    for _ in range(4):
+        await asyncio.sleep(0.3)
+        others.append(asyncio.create_task(collect(readers.stream(run.pk))))
+    rest = asyncio.create_task(collect(readers.stream(run.pk, after=20)))
+    events = await first
+    await work
+    assert text(events) == "word " * 200
+    for other in others:
+        assert await other == events
+    assert await rest == events[20:]
+
+
+async def test_a_lost_bell_costs_a_moment_and_no_token(
+    person: Any, scripted: Any, process: Any, readers: hub.Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader reads the log by itself."""
+    monkeypatch.setattr(hub, "SLOW_POLL", 0.1)
+    monkeypatch.setattr(bell, "start", SilentTail)
+    await sync_to_async(scripted)(LONG, speed=1000)
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    reader = asyncio.create_task(collect(readers.stream(run.pk)))
+    await asyncio.sleep(0.1)
+    await sync_to_async(process.execute, thread_sensitive=False)(run.pk)
+    assert text(await reader) == "word " * 200
+
+
+class SilentTail:
+    """A bell that never rings."""
+
+    def __init__(self, deliver: Any) -> None: ...
+
+    async def ready(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+async def test_a_reader_that_falls_behind_is_sent_back_to_the_log(
+    person: Any, scripted: Any, process: Any, readers: hub.Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its buffer does not grow, and nothing is lost."""
+    monkeypatch.setattr(hub, "BUFFER", 3)
+    await sync_to_async(scripted)(LONG, speed=2000)
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    seqs = []
+    stream = readers.stream(run.pk)
+    work = asyncio.create_task(sync_to_async(process.execute, thread_sensitive=False)(run.pk))
+    async for seq, _ in stream:
+        seqs.append(seq)
+        await asyncio.sleep(0.01)
+    await work
+    assert seqs == list(range(1, len(seqs) + 1))
+    assert len(seqs) > 20
+
+
+async def test_a_reader_of_a_deleted_run_is_not_kept_waiting(
+    person: Any, scripted: Any, readers: hub.Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream ends."""
+    monkeypatch.setattr(hub, "SLOW_POLL", 0.1)
+    await sync_to_async(scripted)()
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    reader = asyncio.create_task(collect(readers.stream(run.pk)))
+    await asyncio.sleep(0.2)
+    await sync_to_async(run.conversation.delete)()
+    assert [e["type"] for e in await reader] == ["RUN_STARTED"]
+
+
+async def test_a_reader_of_a_log_without_its_end_is_told_the_end(
+    person: Any, scripted: Any, process: Any, readers: hub.Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody deleted rows by hand: the final message and the end come from the run's own rows."""
+    monkeypatch.setattr(hub, "SLOW_POLL", 0.1)
+    await sync_to_async(scripted)()
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    await sync_to_async(process.execute, thread_sensitive=False)(run.pk)
+    await sync_to_async(RunEvent.objects.filter(run=run, seq__gt=3).delete)()
+    events = await collect(readers.stream(run.pk))
+    assert [e["type"] for e in events[-2:]] == ["MESSAGES_SNAPSHOT", "RUN_FINISHED"]
+    assert events[-2]["messages"][-1]["content"] == "Hello, **world**!"
+
+
+@pytest.mark.parametrize("after, types", [
+    (0, ["RUN_STARTED", "MESSAGES_SNAPSHOT", "RUN_FINISHED"]),
+    (1, ["MESSAGES_SNAPSHOT", "RUN_FINISHED"]),
+    (6, ["MESSAGES_SNAPSHOT", "RUN_FINISHED"]),
+])  # fmt: skip
+async def test_a_compacted_log_is_a_snapshot_and_an_end(
+    person: Any, scripted: Any, process: Any, readers: hub.Hub, after: int, types: list[str]
+) -> None:
+    """A day after its end the deltas are gone; whoever reads gets the whole thread instead."""
+    await sync_to_async(scripted)()
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    await sync_to_async(process.execute, thread_sensitive=False)(run.pk)
+    last = await sync_to_async(log.last_seq)(run.pk)
+    await sync_to_async(Run.objects.update)(ended_at=await sync_to_async(two_days_ago)())
+    await sync_to_async(sweeper.compact_logs)(await sync_to_async(db_now)())
+    assert await sync_to_async(RunEvent.objects.count)() == 2
+    events = await collect(readers.stream(run.pk, after))
+    assert [e["type"] for e in events] == types
+    assert [m["content"] for m in events[-2]["messages"]] == ["Hi", "Hello, **world**!"]
+    assert [e["seq"] for e in events[-2:]] == [last - 1, last]
+
+
+def two_days_ago() -> datetime:
+    return db_now() - timedelta(days=2)
+
+
+async def test_a_conversation_hears_of_its_runs(person: Any, scripted: Any, process: Any, readers: hub.Hub) -> None:
+    """Each status once, from the start to the end, and nothing of other conversations."""
+    await sync_to_async(scripted)()
+    conversation = await sync_to_async(Conversation.objects.create)(user=person)
+    heard: list[str] = []
+
+    async def listen() -> None:
+        async for item in readers.announcements(conversation.pk):
+            heard.append(item.status)
+
+    listener = asyncio.create_task(listen())
+    await asyncio.sleep(0.2)
+    other = (await sync_to_async(submit)(person, "elsewhere")).run
+    run = (await sync_to_async(submit)(person, "Hi", conversation=conversation)).run
+    for item in (other, run):
+        await sync_to_async(process.execute, thread_sensitive=False)(item.pk)
+    await asyncio.sleep(0.2)
+    listener.cancel()
+    assert heard == ["queued", "in_progress", "completed"]
+
+
+async def test_a_conversation_begins_with_its_active_run(person: Any, scripted: Any, readers: hub.Hub) -> None:
+    """Who comes late learns what is going on."""
+    await sync_to_async(scripted)()
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    first = await anext(aiter(readers.announcements(run.conversation.pk)))
+    assert (first.run_pk, first.status, first.initial) == (run.pk, "queued", True)
+
+
+async def test_a_run_that_nobody_claims_ends_while_somebody_watches(
+    person: Any, scripted: Any, readers: hub.Hub, settings: Any
+) -> None:
+    """Without any worker the web process ends it at the queue timeout."""
+    settings.LLMAPP = {**settings.LLMAPP, "QUEUE_TIMEOUT": 0.2, "SWEEP_SECONDS": 0.1}
+    await sync_to_async(scripted)()
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    events = await collect(readers.stream(run.pk))
+    assert [e["type"] for e in events] == ["RUN_STARTED", "RUN_ERROR"]
+    assert events[-1]["code"] == "timeout"

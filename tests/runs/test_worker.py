@@ -1,0 +1,226 @@
+"""A run from its submit to its end, executed by a worker process without Celery."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from llmapp import submit
+from llmapp.core.run_state import RunStatus
+from llmapp.models import Attempt, Call, Message, Run, Worker
+from llmapp.runs import actions, lease, sweeper
+from llmapp.runs.clock import db_now
+
+from .support import events_of, text_of, types_of, wait_until
+
+LONG = [{"text": "word " * 400}]
+
+
+def test_an_answer_is_streamed_stored_and_ended_once(person: Any, scripted: Any, process: Any) -> None:
+    """What the log, the message and the conversation say is the same."""
+    scripted()
+    run = submit(person, "Hi").run
+    process.execute(run.pk)
+    assert text_of(run) == "Hello, **world**!"
+    assert run.status == RunStatus.COMPLETED
+    assert types_of(run)[:3] == ["RUN_STARTED", "STEP_STARTED", "TEXT_MESSAGE_START"]
+    assert types_of(run)[-3:] == ["TEXT_MESSAGE_END", "STEP_FINISHED", "RUN_FINISHED"]
+    answer = Message.objects.get(role="assistant")
+    assert answer.text == "Hello, **world**!"
+    assert "<strong>world</strong>" in answer.html
+    assert answer.parent == run.message
+    assert run.conversation.leaf == answer
+    assert answer.complete
+    assert run.worker is None
+    assert run.attempts_used == 1
+    assert run.output_tokens
+    assert not Call.objects.filter(ended_at=None).exists()
+    assert not Attempt.objects.filter(ended_at=None).exists()
+
+
+@pytest.mark.parametrize(
+    "script, status, kind, text",
+    [
+        # the provider refuses before a word
+        ([{"fail": {"status": 401, "body": {"error": {"message": "no"}}}}], "failed", "auth", ""),
+        # it breaks off in the middle of the answer
+        ([{"text": "Half of"}, {"cut": True}], "incomplete", "stream_interrupted", "Half of"),
+        # it says itself that the end is missing
+        ([{"text": "Too lo"}, {"finish": "length"}], "incomplete", "output_truncated", "Too lo"),
+        ([{"text": "I wi"}, {"finish": "content_filter"}], "incomplete", "content_policy", "I wi"),
+        # an answer of nothing is no answer
+        ([{"finish": "stop"}], "failed", "invalid_response", ""),
+        ([{"text": " \n"}, {"finish": "stop"}], "incomplete", "invalid_response", " \n"),
+    ],
+)
+def test_a_run_says_how_it_ended(
+    person: Any, scripted: Any, process: Any, script: Any, status: str, kind: str, text: str
+) -> None:
+    """The row, the terminal event and what is left of the answer agree."""
+    scripted(script, attempts=1)
+    run = submit(person, "Hi").run
+    process.execute(run.pk)
+    last = events_of(run)[-1]
+    assert (run.status, run.error_kind) == (status, kind)
+    assert (last["type"], last["code"]) == ("RUN_ERROR", kind)
+    assert last["metadata"]["llmapp.status"] == status
+    assert last["message"] == run.error_message != ""
+    assert text_of(run) == text
+    assert [m.text for m in Message.objects.filter(role="assistant")] == ([text] if text else [])
+    assert not Message.objects.filter(role="assistant", complete=True).exists()
+
+
+def test_a_stop_ends_a_run_and_keeps_its_text(person: Any, scripted: Any, in_background: Any) -> None:
+    """The text that was shown stays, and the run is cancelled."""
+    scripted(LONG, speed=50)
+    run = submit(person, "Hi").run
+    in_background(run)
+    wait_until(lambda: text_of(run))
+    actions.request_stop(run)
+    wait_until(lambda: not Run.objects.get(pk=run.pk).active, 3)
+    assert types_of(run)[-3:] == ["TEXT_MESSAGE_END", "STEP_FINISHED", "RUN_FINISHED"]
+    assert run.status == RunStatus.CANCELLED
+    assert Message.objects.get(role="assistant").text == text_of(run) != ""
+
+
+def test_a_queued_run_is_stopped_at_once(person: Any, scripted: Any, process: Any) -> None:
+    """No worker is needed for it, and none takes it later."""
+    scripted()
+    run = submit(person, "Hi").run
+    actions.request_stop(run)
+    process.execute(run.pk)
+    assert types_of(run) == ["RUN_STARTED", "RUN_FINISHED"]
+    assert run.status == RunStatus.CANCELLED
+
+
+def test_the_timeout_ends_a_run(person: Any, scripted: Any, process: Any) -> None:
+    """A run that takes longer than its agent allows is ended with what it has."""
+    scripted(LONG, speed=20, timeout=1)
+    run = submit(person, "Hi").run
+    process.execute(run.pk)
+    assert text_of(run)
+    assert (run.status, run.error_kind) == ("incomplete", "timeout")
+
+
+def test_a_run_is_executed_once(person: Any, scripted: Any, process: Any, in_background: Any) -> None:
+    """A task that is delivered three times is one run, one request, one answer."""
+    scripted(speed=20)
+    run = submit(person, "Hi").run
+    for thread in [in_background(run) for _ in range(3)]:
+        thread.join()
+    process.execute(run.pk)
+    assert text_of(run) == "Hello, **world**!"
+    assert run.executions == 1
+    assert Attempt.objects.count() == 1
+
+
+def test_a_run_of_a_dead_worker_is_taken_over(
+    person: Any, scripted: Any, process: Any, in_background: Any, enqueued: Any, settings: Any
+) -> None:
+    """The text of the first execution is withdrawn, and the second one writes the answer."""
+    settings.LLMAPP = {**settings.LLMAPP, "SWEEP_SECONDS": 60}
+    scripted(LONG, speed=100)
+    run = submit(person, "Hi").run
+    dead = lease.register(1, {})
+    assert lease.claim(run.pk, dead.pk) is not None
+    half = _half_an_answer(run, dead)
+    lapse(dead)
+    enqueued.clear()
+    assert sweeper.sweep()
+    assert enqueued == [run.pk]
+    process.execute(run.pk)
+    events = events_of(run)
+    assert run.status == RunStatus.COMPLETED
+    assert run.executions == 2
+    snapshot = next(e for e in events if e["type"] == "MESSAGES_SNAPSHOT")
+    assert [m["content"] for m in snapshot["messages"]] == ["Hi"]
+    answer = Message.objects.get(role="assistant")
+    assert answer.text == "word " * 400
+    assert str(answer.pk) != half
+
+
+def test_a_worker_whose_lease_was_revoked_writes_nothing_more(
+    person: Any, scripted: Any, process: Any, in_background: Any, settings: Any
+) -> None:
+    """The zombie's run belongs to the next owner, who is not thrown out."""
+    settings.LLMAPP = {**settings.LLMAPP, "SWEEP_SECONDS": 60}
+    scripted(LONG, speed=100)
+    run = submit(person, "Hi").run
+    thread = in_background(run)
+    wait_until(lambda: text_of(run))
+    (zombie,) = Worker.objects.all()
+    lease.revoke(zombie.pk, "test")
+    before = len(events_of(run))
+    time.sleep(0.3)
+    assert len(events_of(run)) == before
+    thread.join(timeout=5)
+    owner = lease.register(1, {})
+    claim = lease.claim(run.pk, owner.pk)
+    assert claim is not None
+    time.sleep(0.3)
+    run.refresh_from_db()
+    assert run.worker == owner
+    assert len(events_of(run)) == claim.seq
+
+
+def test_a_process_that_lost_its_lease_registers_anew(person: Any, scripted: Any, process: Any) -> None:
+    """After a pause it takes runs again, with another lease."""
+    scripted()
+    (first,) = Worker.objects.all()
+    lease.revoke(first.pk, "test")
+    wait_until(lambda: lease.live_workers().exists())
+    run = submit(person, "Hi").run
+    process.execute(run.pk)
+    assert text_of(run) == "Hello, **world**!"
+
+
+def test_the_third_execution_is_the_last(person: Any, scripted: Any, settings: Any) -> None:
+    """A run that kills its workers does not go on for ever: what was shown is kept, as incomplete."""
+    scripted()
+    run = submit(person, "Hi").run
+    for _ in range(3):
+        worker = lease.register(1, {})
+        assert lease.claim(run.pk, worker.pk) is not None
+        _half_an_answer(run, worker)
+        lease.revoke(worker.pk, "test")
+    events = events_of(run)
+    assert (run.status, run.error_kind) == ("incomplete", "stream_interrupted")
+    assert events[-1]["type"] == "RUN_ERROR"
+    assert Message.objects.get(role="assistant").text == "half"
+
+
+def test_a_shutdown_hands_runs_back(
+    person: Any, scripted: Any, process: Any, in_background: Any, settings: Any
+) -> None:
+    """A run that does not end in time is queued again, and the execution does not count."""
+    settings.LLMAPP = {**settings.LLMAPP, "SHUTDOWN_SECONDS": 0.2}
+    scripted(LONG, speed=20)
+    run = submit(person, "Hi").run
+    thread = in_background(run)
+    wait_until(lambda: text_of(run))
+    process.drain()
+    thread.join(timeout=5)
+    run.refresh_from_db()
+    assert (run.status, run.executions, run.worker) == ("queued", 0, None)
+    assert events_of(run)[-1]["value"]["status"] == "queued"
+
+
+def lapse(worker: Worker) -> None:
+    Worker.objects.filter(pk=worker.pk).update(lease_until=db_now() - timedelta(seconds=1))
+
+
+def _half_an_answer(run: Run, worker: Worker) -> str:
+    """Write what a worker that dies in the middle of an answer leaves in the log."""
+    from django.db import transaction
+
+    from llmapp.core import events as ev
+    from llmapp.runs import log
+
+    id = f"00000000-0000-4000-8000-{Worker.objects.count():012}"
+    with transaction.atomic():
+        lease.fence(worker.pk)
+        log.append(run.pk, [ev.step_started("turn"), ev.text_start(id), ev.text_content(id, "half")])
+    return id
