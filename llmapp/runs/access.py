@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db.models import Q, QuerySet
 
 from llmapp.models import AgentSettings, Conversation, Run
+
+
+Row = TypeVar("Row", Conversation, Run)
 
 
 class NotThere(Exception):
@@ -59,7 +62,7 @@ def find_run(user: Any, id: str | uuid.UUID) -> Run:
     return _find(Run.objects.filter(user=user).select_related("conversation", "continues"), id)
 
 
-def _find(rows: QuerySet[Any], id: str | uuid.UUID) -> Any:
+def _find(rows: QuerySet[Row], id: str | uuid.UUID) -> Row:
     # The client's own name wins, so that a UUID that it chose means the same in all of its calls.
     row = rows.filter(client_id=str(id)).first()
     if row is None and (key := as_uuid(id)) is not None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable
 from enum import Enum
 from functools import partial
+from typing import Any
 
 from llmapp.agents.loop import Answer, run_agent
 from llmapp.backends import Clients
@@ -129,7 +130,8 @@ class Execution:
     async def _wait_for(self, task: asyncio.Task[Answer]) -> Interruption | None:
         """Wait for the agent's end, an interruption or the timeout. None: it ended by itself."""
         timeout = max(0.0, self._budget.remaining())
-        await asyncio.wait({task, self._interrupted}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        ends: set[asyncio.Future[Any]] = {task, self._interrupted}
+        await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return None
         why = self._interrupted.result() if self._interrupted.done() else Interruption.TIMEOUT

@@ -188,7 +188,7 @@ def seen_dead(worker: Worker) -> bool:
 
     It spares its people the wait for the end of the lease when a worker is restarted.
     """
-    identity = worker.versions.get("process")
+    identity: str | None = worker.versions.get("process")
     machine = _machine()
     if not identity or machine is None or not identity.startswith(f"{machine}/"):
         return False

@@ -1,0 +1,80 @@
+"""The real processes, with real providers on loopback behind two backends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.provider import Provider
+from tests.support.site import Site
+
+TOML = """
+[[providers]]
+name = "direct"
+backend = "openai_compatible"
+base_url = "{url}"
+api_keys = ["sk-acceptance-direct"]
+timeouts = {{ connect = 5, first_token = 20, idle = 10, total = 120 }}
+
+[[providers]]
+name = "through-litellm"
+backend = "litellm"
+base_url = "{url}"
+api_keys = ["sk-acceptance-litellm"]
+timeouts = {{ connect = 5, first_token = 30, idle = 10, total = 120 }}
+
+[[models]]
+name = "direct"
+provider = "direct"
+model = "gpt-direct"
+input_price = "1"
+output_price = "2"
+
+[[models]]
+name = "through-litellm"
+provider = "through-litellm"
+model = "openai/gpt-through-litellm"
+
+[[agents]]
+slug = "openai_compatible"
+model = "direct"
+
+[[agents]]
+slug = "litellm"
+model = "through-litellm"
+"""
+
+
+def fault(name: str) -> str:
+    """Configure an agent whose provider has this fault, by the name of its model."""
+    return f"""
+[[models]]
+name = "{name}"
+provider = "direct"
+model = "{name}"
+
+[[agents]]
+slug = "{name}"
+model = "{name}"
+attempts = 1
+"""
+
+
+FAULTS = ("cut", "clean-cut", "html", "bad-json", "no-choices", "bad-key", "slow")
+BACKENDS = ("openai_compatible", "litellm")
+
+
+@pytest.fixture(scope="session")
+def provider() -> Iterator[Provider]:
+    with Provider() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def site(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home: Path = tmp_path_factory.mktemp("site")
+    toml = TOML.format(url=provider.url) + "".join(fault(name) for name in FAULTS)
+    with Site(home, toml, demo=True) as made:
+        yield made
