@@ -9,7 +9,6 @@ from django.db.models import Q, QuerySet
 
 from llmapp.models import AgentSettings, Conversation, Run
 
-
 Row = TypeVar("Row", Conversation, Run)
 
 

@@ -121,7 +121,11 @@ class Execution:
     async def _answer(self) -> Answer:
         briefing = await self._threads.call(brief, self._run, self._concurrency)
         step = f"turn {self._run.executions}" if self._run.executions > 1 else "turn"
-        return await run_agent(briefing.agent, briefing.history, self._ports, self._emit, step)
+        try:
+            return await run_agent(briefing.agent, briefing.history, self._ports, self._emit, step)
+        except (SystemExit, KeyboardInterrupt) as error:
+            # asyncio lets these out of the loop, which would end it for all runs of the process.
+            raise RuntimeError(f"{type(error).__name__} in a run") from error
 
     def _emit(self, event: Event) -> None:
         self._log.emit(event)

@@ -62,12 +62,12 @@ class Inbox:
         self._news.append(news)
         self._wake.set()
 
-    async def take(self, timeout: float) -> list[News]:
-        """Wait for news; an empty list after `timeout` seconds without any."""
+    async def take(self, seconds: float) -> list[News]:
+        """Wait for news; an empty list after so many seconds without any."""
         if not self._news:
             self._wake.clear()
             try:
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(seconds):
                     await self._wake.wait()
             except TimeoutError:
                 return []

@@ -35,6 +35,10 @@ from .endings import end_run, requeue, withdrawal
 logger = logging.getLogger("llmapp.runs")
 
 
+#: The reason that is no trouble.
+WORKER_STOPPED = "worker_stopped"
+
+
 class LeaseLost(Exception):
     """This process's lease was revoked: its runs belong to others now."""
 
@@ -130,7 +134,8 @@ def revoke(worker_id: uuid.UUID, reason: str) -> list[uuid.UUID]:
         now = db_now()
         if not Worker.objects.filter(pk=worker_id, revoked_at=None).update(revoked_at=now):
             return []
-        logger.warning("lease of worker %s revoked: %s", worker_id, reason, extra={"action": "lease_revoked"})
+        level = logging.INFO if reason == WORKER_STOPPED else logging.WARNING
+        logger.log(level, "lease of worker %s revoked: %s", worker_id, reason, extra={"action": "lease_revoked"})
         runs = Run.objects.select_for_update(of=("self",)).select_related("conversation")
         return [run.pk for run in runs.filter(worker_id=worker_id) if _take_away(run, now, reason)]
 
@@ -156,7 +161,7 @@ def _take_away(run: Run, now: datetime, reason: str) -> bool:
 def stopped(worker_id: uuid.UUID) -> list[uuid.UUID]:
     """Give the lease back in good order. Returns runs that were still held, queued again."""
     Worker.objects.filter(pk=worker_id, stopped_at=None).update(stopped_at=db_now())
-    return revoke(worker_id, "worker_stopped")
+    return revoke(worker_id, WORKER_STOPPED)
 
 
 # --- this machine ---------------------------------------------------------------------------

@@ -47,6 +47,7 @@ class WorkerProcess:
     def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
         self._executions: dict[uuid.UUID, Execution] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._portal_context: AbstractContextManager[BlockingPortal] = start_blocking_portal(
             "asyncio", {"use_uvloop": _has_uvloop()}, name="llmapp-loop"
@@ -94,9 +95,16 @@ class WorkerProcess:
         logger.info("worker %s is there", worker.pk, extra={"action": "worker_registered", "worker": str(worker.pk)})
 
     async def _execute(self, run_id: uuid.UUID) -> None:
-        """Claim a run and carry it out. Nothing may leave here: it would end the loop for all runs."""
+        """Execute a run in a task that a shutdown can wait for."""
         if self._draining or run_id in self._executions:
             return
+        task = asyncio.create_task(self._claim_and_carry_out(run_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await task
+
+    async def _claim_and_carry_out(self, run_id: uuid.UUID) -> None:
+        """Claim a run and carry it out. Nothing may leave here: it would end the loop for all runs."""
         try:
             claim = await self._threads.call(lease.claim, run_id, self._worker_id)
             if claim is None:
@@ -149,13 +157,12 @@ class WorkerProcess:
 
     async def _hand_back(self) -> None:
         """Give runs that do not end by themselves a moment, then put them back into the queue."""
-        until = self._loop.time() + app_settings.SHUTDOWN_SECONDS
-        while self._executions and self._loop.time() < until:
-            await asyncio.sleep(0.05)
+        if tasks := set(self._tasks):
+            await asyncio.wait(tasks, timeout=app_settings.SHUTDOWN_SECONDS)
         for run_id in list(self._executions):
             self._interrupt(run_id, Interruption.SHUTDOWN)
-        while self._executions:
-            await asyncio.sleep(0.02)
+        if tasks := set(self._tasks):
+            await asyncio.wait(tasks)
 
     async def _stop(self) -> None:
         await self._hand_back()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from datetime import timedelta
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from llmapp import submit
 from llmapp.core.run_state import RunStatus
 from llmapp.models import Attempt, Call, Message, Run, Worker
-from llmapp.runs import actions, lease, sweeper
+from llmapp.runs import actions, execution, lease, sweeper
 from llmapp.runs.clock import db_now
 
 from .support import events_of, text_of, types_of, wait_until
@@ -117,19 +119,16 @@ def test_a_run_is_executed_once(person: Any, scripted: Any, process: Any, in_bac
     assert Attempt.objects.count() == 1
 
 
-def test_a_run_of_a_dead_worker_is_taken_over(
-    person: Any, scripted: Any, process: Any, in_background: Any, enqueued: Any, settings: Any
-) -> None:
+def test_a_run_of_a_dead_worker_is_taken_over(person: Any, scripted: Any, process: Any, enqueued: Any) -> None:
     """The text of the first execution is withdrawn, and the second one writes the answer."""
-    settings.LLMAPP = {**settings.LLMAPP, "SWEEP_SECONDS": 60}
-    scripted(LONG, speed=100)
+    scripted(LONG)
     run = submit(person, "Hi").run
     dead = lease.register(1, {})
     assert lease.claim(run.pk, dead.pk) is not None
     half = _half_an_answer(run, dead)
     lapse(dead)
     enqueued.clear()
-    assert sweeper.sweep()
+    sweeper.take_over_from_the_dead(db_now())
     assert enqueued == [run.pk]
     process.execute(run.pk)
     events = events_of(run)
@@ -206,6 +205,52 @@ def test_a_shutdown_hands_runs_back(
     run.refresh_from_db()
     assert (run.status, run.executions, run.worker) == ("queued", 0, None)
     assert events_of(run)[-1]["value"]["status"] == "queued"
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, RecursionError])
+def test_an_error_in_a_run_does_not_end_the_loop_for_all(
+    person: Any, scripted: Any, process: Any, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], caplog: Any
+) -> None:
+    """The run fails, what it was is logged, and the next run is served."""
+    scripted()
+    first = submit(person, "Hi").run
+
+    async def broken(*args: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "run_agent", broken)
+        process.execute(first.pk)
+    first.refresh_from_db()
+    assert (first.status, first.error_kind) == ("failed", "server_error")
+    assert error.__name__ in caplog.text
+    second = submit(person, "Hi").run
+    process.execute(second.pk)
+    assert text_of(second) == "Hello, **world**!"
+
+
+def test_a_loop_that_does_not_stop_is_left_behind(
+    person: Any, scripted: Any, process: Any, in_background: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A callback that swallows its cancellation holds neither its run nor others."""
+    scripted()
+    monkeypatch.setattr(execution, "PATIENCE", 0.2)
+    let_go = asyncio.Event()
+
+    async def stubborn(*args: Any) -> None:
+        while not let_go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(1)
+                let_go.set()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(execution, "run_agent", stubborn)
+        run = submit(person, "Hi").run
+        in_background(run)
+        wait_until(lambda: Run.objects.get(pk=run.pk).status == "in_progress")
+        time.sleep(0.1)
+        actions.request_stop(run)
+        wait_until(lambda: Run.objects.get(pk=run.pk).status == "cancelled", 3)
 
 
 def lapse(worker: Worker) -> None:

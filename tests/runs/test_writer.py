@@ -151,9 +151,7 @@ async def test_a_connection_that_is_lost_costs_no_event_and_doubles_none(
     assert await sync_to_async(text_of)(runs[0]) == "".join(f"{n} " for n in range(20))
 
 
-async def test_a_finished_step_waits_for_the_disk(
-    desk: Desk, runs: list[Run], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_finished_step_waits_for_the_disk(desk: Desk, runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     """Deltas do not."""
     query, relaxed, strict = {
         "sqlite": ("PRAGMA synchronous", 1, 2),
