@@ -136,7 +136,10 @@ def rename(conversation: Conversation, title: str) -> None:
 
 def delete(conversation: Conversation) -> None:
     """Delete a conversation with everything in it. Its worker finds its run gone and stops."""
-    conversation.delete()
+    with transaction.atomic():
+        # Held, so that a worker cannot add to a log that is being deleted.
+        list(Run.objects.select_for_update().filter(conversation=conversation).values_list("pk"))
+        conversation.delete()
 
 
 # --- checks ---------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ Not the threads that Celery has waiting for runs: each of those would hold a con
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -35,9 +37,15 @@ class DatabaseThreads:
             close_old_connections()
 
     def close(self) -> None:
-        """Close the threads' connections, then the threads. Waits for what they are doing."""
-        # One task a thread is not certain to reach each thread, but a barrier is more than this needs:
-        # connections that are left close with their threads.
+        """Close each thread's connections, then the threads. Waits for what they are doing."""
+        everyone = threading.Barrier(self._size)
         for _ in range(self._size):
-            self._pool.submit(connections.close_all)
+            self._pool.submit(_close_connections, everyone)
         self._pool.shutdown(wait=True)
+
+
+def _close_connections(everyone: threading.Barrier) -> None:
+    connections.close_all()
+    # Whoever waits here leaves the next task to another thread.
+    with contextlib.suppress(threading.BrokenBarrierError):
+        everyone.wait(timeout=5)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connections, transaction
 
 from llmapp import submit
 from llmapp.core.run_state import RunStatus
@@ -236,6 +238,40 @@ def test_try_again_answers_the_same_message(person: Any, agent: AgentSettings) -
     assert Conversation.objects.get().leaf == run.message
     assert Message.objects.filter(pk=answer.pk).exists()
     assert Message.objects.filter(role="user").count() == 1
+
+
+def at_once(*calls: Any) -> list[Any]:
+    """Make calls at the same time, each in a thread with a connection of its own; return what came of them."""
+    barrier = threading.Barrier(len(calls))
+
+    def call(function: Any) -> Any:
+        barrier.wait(5)
+        try:
+            return function()
+        except Exception as error:
+            return error
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(call, calls))
+
+
+def test_of_two_sends_at_once_one_is_busy(person: Any, agent: AgentSettings) -> None:
+    """One run, one message, and a refusal that says why."""
+    conversation = Conversation.objects.create(user=person)
+    results = at_once(*[lambda: submit(person, "Hi", conversation=conversation)] * 2)
+    assert sorted(getattr(r, "code", "sent") for r in results) == ["conversation_busy", "sent"]
+    assert Message.objects.count() == 1
+
+
+@pytest.mark.parametrize("key", ["message_id", "run_id", "idempotency_key"])
+def test_one_request_that_comes_twice_at_once_is_one_run(person: Any, agent: AgentSettings, key: str) -> None:
+    """Both get the same answer."""
+    results = at_once(*[lambda: submit(person, "Hi", thread_id="t", **{key: "same"})] * 3)
+    assert len({r.run.pk for r in results}) == 1
+    assert sum(r.created for r in results) == 1
+    assert Message.objects.count() == 1
 
 
 @pytest.mark.parametrize("title, kept", [("  A  new\nname ", "A new name"), ("x" * 300, "x" * 200)])
