@@ -1,0 +1,126 @@
+"""The way of a request: method, sign-in, CSRF, handler, answer; and how bodies and parameters are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+from django.middleware.csrf import CsrfViewMiddleware
+from django.utils.translation import gettext as _
+from django.views.decorators.csrf import csrf_exempt
+
+from llmapp.runs.access import NotThere
+
+from . import errors
+from .auth import Identity, identify
+from .bridge import in_thread
+from .sse import Stream
+
+#: Bytes of a request's body. What starts a run brings its whole thread along.
+BODY_LIMIT = 64 * 1024
+RUN_BODY_LIMIT = 4 * 1024 * 1024
+
+Handler = Callable[..., "dict[str, Any] | HttpResponse | Stream"]
+
+
+def endpoint(**handlers: Handler) -> Callable[..., Any]:
+    """Make an asynchronous view of one handler a method: `endpoint(GET=list_them, POST=make_one)`.
+
+    A handler is called in a thread as `handler(request, identity, **url_arguments)` and returns a dict
+    (200), a response, or a `Stream`. It may raise `ApiError`, `NotThere` and `Refused`.
+    """
+
+    @csrf_exempt  # checked in `_admit`, for sessions only
+    async def view(request: HttpRequest, **arguments: str) -> HttpResponseBase:
+        result = await in_thread(_answer, handlers, request, arguments)
+        return result.response() if isinstance(result, Stream) else result
+
+    return view
+
+
+def _answer(handlers: dict[str, Handler], request: HttpRequest, arguments: dict[str, str]) -> HttpResponse | Stream:
+    try:
+        result = _handle(handlers, request, arguments)
+    except Exception as error:
+        if (answer := errors.answer_to(error)) is None:
+            raise
+        return answer.response()
+    if isinstance(result, Stream):
+        return result
+    response = JsonResponse(result) if isinstance(result, dict) else result
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _handle(
+    handlers: dict[str, Handler], request: HttpRequest, arguments: dict[str, str]
+) -> dict[str, Any] | HttpResponse | Stream:
+    method = request.method or ""
+    if (handler := handlers.get(method)) is None:
+        raise errors.method_not_allowed(method, ", ".join(handlers))
+    identity = _admit(request)
+    if not all(id.isprintable() for id in arguments.values()):
+        raise NotThere  # no id is like that, and a database might stumble over it
+    return handler(request, identity, **arguments)
+
+
+def _admit(request: HttpRequest) -> Identity:
+    if (identity := identify(request)) is None:
+        raise errors.unauthenticated()
+    # A browser never adds a token by itself, so a forged request cannot have one.
+    if not identity.token and not _csrf_holds(request):
+        raise errors.csrf_failed()
+    return identity
+
+
+def _csrf_holds(request: HttpRequest) -> bool:
+    check = CsrfViewMiddleware(_checked)
+    check.process_request(request)
+    return check.process_view(request, _checked, (), {}) is None
+
+
+def _checked(request: HttpRequest) -> HttpResponse:
+    """Stand for a view that is not exempt: the middleware looks no further."""
+    return HttpResponse()
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+def read_body(request: HttpRequest, limit: int = BODY_LIMIT) -> dict[str, Any]:
+    """Return the body, a JSON object of at most `limit` bytes; an empty body is an empty object."""
+    raw = request.read(limit + 1)
+    if len(raw) > limit:
+        raise errors.body_too_large(limit)
+    body = parse_object(raw) if raw.strip() else {}
+    if body is None:
+        raise errors.invalid_json()
+    return body
+
+
+def parse_object(raw: str | bytes) -> dict[str, Any] | None:
+    """Return the JSON object that `raw` spells, or None. Half an emoji is no text, so it is no JSON here."""
+    try:
+        value = json.loads(raw)
+        json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def read_text(body: dict[str, Any], name: str) -> str | None:
+    """Return an optional text of a body."""
+    value = body.get(name)
+    if value is None or isinstance(value, str):
+        return value
+    raise errors.invalid_field(name, _("a text is expected."))
+
+
+def read_number(text: str, name: str, *, least: int = 0, most: int = 2**31 - 1) -> int:
+    """Return the whole number that a query parameter or header spells."""
+    if text.isascii() and text.isdigit() and len(text) <= 10 and least <= int(text) <= most:
+        return int(text)
+    problem = _("a whole number from %(least)d to %(most)d is expected.") % {"least": least, "most": most}
+    raise errors.invalid_field(name, problem)

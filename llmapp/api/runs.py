@@ -1,0 +1,95 @@
+"""Runs: start, show, follow, stop, try again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+from llmapp.models import Conversation, Message
+from llmapp.runs import actions
+from llmapp.runs.access import NotThere, find_agent, find_conversation, find_run
+
+from . import run_input, shapes
+from .auth import Identity
+from .http import RUN_BODY_LIMIT, endpoint, read_body, read_number, read_text
+from .sse import Stream
+
+
+def start_run(request: HttpRequest, identity: Identity, agent: str) -> Stream:
+    """AG-UI's `RunAgentInput` -> the run's events. A `runId` or `Idempotency-Key` again: the first run's."""
+    user = identity.user
+    find_agent(user, agent)
+    body = read_body(request, RUN_BODY_LIMIT)
+    thread_id, run_id = read_text(body, "threadId"), read_text(body, "runId")
+    thread = _thread(user, thread_id)
+    said = run_input.read(body, known=_known_ids(thread))
+    submission = actions.submit(
+        user,
+        said.text,
+        agent=agent,
+        thread_id=thread_id,
+        message_id=said.message_id,
+        run_id=run_id,
+        idempotency_key=request.headers.get("Idempotency-Key"),
+    )
+    return Stream(identity, submission.run.pk)
+
+
+def show_run(request: HttpRequest, identity: Identity, run: str) -> dict[str, Any]:
+    return shapes.run(find_run(identity.user, run))
+
+
+def follow_run(request: HttpRequest, identity: Identity, run: str) -> Stream:
+    """The run's events after `Last-Event-ID`, else after `?after=`, else all."""
+    row = find_run(identity.user, run)
+    after = 0
+    if (last := request.headers.get("Last-Event-ID")) is not None:
+        after = read_number(last, "Last-Event-ID")
+    elif (asked := request.GET.get("after")) is not None:
+        after = read_number(asked, "after")
+    return Stream(identity, row.pk, after)
+
+
+def stop_run(request: HttpRequest, identity: Identity, run: str) -> HttpResponse:
+    """202: it will end soon. A run that has ended stays as it is, and that is 202 too."""
+    row = find_run(identity.user, run)
+    actions.request_stop(row)
+    return JsonResponse({"run": row.public_id}, status=202)
+
+
+def retry_run(request: HttpRequest, identity: Identity, run: str) -> HttpResponse:
+    """202 {"run": id}: a new run answers the same message."""
+    row = actions.retry(identity.user, find_run(identity.user, run))
+    return JsonResponse({"run": row.public_id}, status=202)
+
+
+runs = endpoint(POST=start_run)
+run = endpoint(GET=show_run)
+events = endpoint(GET=follow_run)
+stop = endpoint(POST=stop_run)
+retry = endpoint(POST=retry_run)
+
+
+# --- details --------------------------------------------------------------------------------
+
+
+def _thread(user: Any, thread_id: str | None) -> Conversation | None:
+    """Return the user's conversation with this id; None where it is not known yet.
+
+    Somebody else's is not known either: `submit` refuses it, and an id that cannot be one, too.
+    """
+    try:
+        return find_conversation(user, thread_id) if thread_id and thread_id.isprintable() else None
+    except NotThere:
+        return None
+
+
+def _known_ids(thread: Conversation | None) -> set[str]:
+    """Return all ids by which clients may know the stored messages of a thread."""
+    if thread is None:
+        return set()
+    known: set[str] = set()
+    for pk, client_id in Message.objects.filter(conversation=thread).values_list("pk", "client_id"):
+        known |= {str(pk), client_id} if client_id else {str(pk)}
+    return known

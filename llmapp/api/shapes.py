@@ -1,0 +1,65 @@
+"""What the JSON interface says about conversations, messages and runs."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from llmapp.core import run_state
+from llmapp.models import Conversation, Message, Run
+
+USAGE = ("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
+
+
+def run(run: Run) -> dict[str, Any]:
+    """One run. `id` is the client's own where it gave one; `conversation` is ours.
+
+    Tokens that nobody counted are null, and so is a cost that nobody knows. `cost` is in USD.
+    """
+    return {
+        "id": run.public_id,
+        "agent": run.agent_slug,
+        "conversation": str(run.conversation_id),
+        "status": run.status,
+        "error": {"kind": run.error_kind, "message": run.error_message} if run.error_kind else None,
+        "usage": {name: getattr(run, name) for name in USAGE},
+        "cost": money(run.cost),
+        "attempts": run.attempts_used,
+        "continues": run.continues.public_id if run.continues else None,
+    }
+
+
+def money(amount: Decimal | None) -> str | None:
+    """Spell an amount without an exponent and without zeros that mean nothing."""
+    return None if amount is None else format(amount.normalize(), "f")
+
+
+def conversation(conversation: Conversation, active: Run | None) -> dict[str, Any]:
+    """One conversation. `thread_id` is what AG-UI calls it: the client's own name, where it gave one."""
+    return {
+        "id": str(conversation.id),
+        "thread_id": conversation.thread_id,
+        "title": conversation.title,
+        "agent": conversation.agent.slug if conversation.agent else None,
+        "created_at": conversation.created_at.isoformat(),
+        "updated_at": conversation.updated_at.isoformat(),
+        "active_run": active.public_id if active else None,
+    }
+
+
+def message(message: Message) -> dict[str, Any]:
+    """One message as raw text. `run` and `status` are those of the run that wrote it: null for a person's."""
+    return {
+        "id": message.public_id,
+        "role": message.role,
+        "content": message.text,
+        "created_at": message.created_at.isoformat(),
+        "complete": message.complete,
+        "run": message.run.public_id if message.run else None,
+        "status": message.run.status if message.run else None,
+    }
+
+
+def active_run(conversation: Conversation) -> Run | None:
+    """Return the run that is not at an end yet. There is at most one; child runs are not counted."""
+    return conversation.runs.filter(status__in=run_state.ACTIVE, parent=None).first()

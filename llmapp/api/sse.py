@@ -1,0 +1,134 @@
+"""A run's log as server-sent events.
+
+`id:` is the event's seq, `data:` its JSON text as it is stored. A comment every 15 s keeps proxies from
+closing the line. Closing a stream does not stop the run.
+
+The reader's rights are checked while the stream is open. When they end, it ends with a `RUN_ERROR` that
+has no id, for a stream that ended without a terminal event would pass for a success. When reading the
+log fails, the connection is cut instead: a client then knows that it has to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+
+from django.http import StreamingHttpResponse
+from django.utils.translation import gettext as _
+
+from llmapp.core.events import TERMINAL
+from llmapp.models import Run
+from llmapp.runs.hub import get_hub
+
+from .auth import Identity, SignedOut, confirm
+from .bridge import briefly, in_thread, release
+
+#: Seconds of silence after which a comment is sent.
+COMMENT_EVERY = 15.0
+#: Seconds between two looks at the reader's rights. A reader without rights has to be gone within 10 s.
+CONFIRM_EVERY = 8.0
+#: Seconds of silence after which the clock is looked at.
+TICK = 1.0
+
+Event = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that follows the log of a run from after the seq `after`."""
+
+    identity: Identity
+    run_pk: uuid.UUID
+    after: int = 0
+
+    def response(self) -> StreamingHttpResponse:
+        # nginx would otherwise collect the answer before it passes any of it on.
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        # The reader's language is known now, and no longer while the stream is open.
+        frames = _frames(self, goodbye=_goodbye())
+        return StreamingHttpResponse(frames, content_type="text/event-stream", headers=headers)
+
+
+async def _frames(stream: Stream, goodbye: bytes) -> AsyncGenerator[bytes]:
+    """Yield frames and comments until the terminal event, or until the reader's rights end."""
+    # Middleware has had its turn now: nothing else of this request will want the connection.
+    await in_thread(release)
+    now = asyncio.get_running_loop().time
+    spoke_at = now()
+    try:
+        async with aclosing(_while_theirs(stream)) as events:
+            async for event in events:
+                if event is not None or now() - spoke_at >= COMMENT_EVERY:
+                    spoke_at = now()
+                    yield b": still here\n\n" if event is None else frame(*event)
+    except SignedOut:
+        yield goodbye
+
+
+async def _while_theirs(stream: Stream) -> AsyncGenerator[Event | None]:
+    """Yield events and ticks. Raises `SignedOut` before the end of a run that the reader may no longer see."""
+    now = asyncio.get_running_loop().time
+    confirmed_at, last = now(), None
+    async with aclosing(ticking(get_hub().stream(stream.run_pk, after=stream.after), TICK)) as events:
+        async for event in events:
+            yield event
+            last = event or last
+            if now() - confirmed_at >= CONFIRM_EVERY and not _is_terminal(last):
+                await briefly(_confirm, stream)
+                confirmed_at = now()
+    # It ended without its end: all of it was known already, or the run was deleted.
+    if not _is_terminal(last):
+        await briefly(_confirm, stream)
+
+
+async def ticking(events: AsyncIterator[Event], seconds: float) -> AsyncGenerator[Event | None]:
+    """Yield what `events` yields, and None whenever nothing came for `seconds`.
+
+    The wait for the next event goes on over a tick: cancelling it would end an asynchronous generator.
+    """
+    upcoming = asyncio.ensure_future(_next(events))
+    try:
+        while True:
+            done, _pending = await asyncio.wait({upcoming}, timeout=seconds)
+            if not done:
+                yield None
+            elif (event := upcoming.result()) is None:
+                return
+            else:
+                upcoming = asyncio.ensure_future(_next(events))
+                yield event
+    finally:
+        upcoming.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await upcoming
+        if isinstance(events, AsyncGenerator):
+            await events.aclose()
+
+
+async def _next(events: AsyncIterator[Event]) -> Event | None:
+    async for event in events:
+        return event
+    return None
+
+
+def frame(seq: int, data: str) -> bytes:
+    return f"id: {seq}\ndata: {data}\n\n".encode()
+
+
+def _is_terminal(event: Event | None) -> bool:
+    return event is not None and json.loads(event[1])["type"] in TERMINAL
+
+
+def _confirm(stream: Stream) -> None:
+    user = confirm(stream.identity)
+    if not Run.objects.filter(pk=stream.run_pk, user=user).exists():
+        raise SignedOut
+
+
+def _goodbye() -> bytes:
+    event = {"type": "RUN_ERROR", "code": "unauthenticated", "message": _("You are no longer signed in.")}
+    return f"data: {json.dumps(event)}\n\n".encode()
