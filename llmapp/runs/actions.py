@@ -161,8 +161,17 @@ def _check_text(text: str) -> None:
             _("This message has %(length)d characters; at most %(limit)d can be sent.")
             % {"length": len(text), "limit": limit},
         )
-    if "\0" in text:
+    if "\0" in text or not _is_unicode(text):
         raise Refused("message_content", 422, _("The message has characters that cannot be stored."))
+
+
+def _is_unicode(text: str) -> bool:
+    """Say whether there is no half of a surrogate pair in it, which JSON can carry and a database cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_rates(user: Any) -> None:

@@ -204,9 +204,9 @@ class Execution:
         return endings.requeue(run, Trigger.YIELD, "worker_stopped")
 
     def _mine(self) -> Run:
-        """Lock the run's row, and make sure that it is still this execution's."""
+        """Lock the run's row. The writer holds the lease, so a run in progress is still ours."""
         rows = Run.objects.select_for_update(of=("self",)).select_related("conversation")
-        run = rows.filter(pk=self._run.pk, status=RunStatus.IN_PROGRESS, executions=self._run.executions).first()
+        run = rows.filter(pk=self._run.pk, status=RunStatus.IN_PROGRESS).first()
         if run is None:
             raise LeaseLost
         return run

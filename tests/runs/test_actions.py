@@ -60,6 +60,7 @@ def test_a_message_and_its_run_are_stored_together(person: Any, agent: AgentSett
         (" \n\t", "message_empty", 422),
         ("x" * 100_001, "message_too_long", 413),
         ("a\0b", "message_content", 422),
+        ("half an emoji \ud83d", "message_content", 422),
     ],
 )
 def test_a_message_that_cannot_be_taken_is_refused(
@@ -263,6 +264,13 @@ def test_of_two_sends_at_once_one_is_busy(person: Any, agent: AgentSettings) -> 
     results = at_once(*[lambda: submit(person, "Hi", conversation=conversation)] * 2)
     assert sorted(getattr(r, "code", "sent") for r in results) == ["conversation_busy", "sent"]
     assert Message.objects.count() == 1
+
+
+def test_of_two_sends_at_once_only_as_many_run_as_are_allowed(person: Any, agent: AgentSettings, settings: Any) -> None:
+    """They wait for each other, so that both cannot be the last one allowed."""
+    settings.LLMAPP = {**settings.LLMAPP, "MAX_ACTIVE_RUNS_PER_USER": 1}
+    results = at_once(*[lambda: submit(person, "Hi")] * 3)
+    assert sorted(getattr(r, "code", "sent") for r in results) == ["sent", "too_many_runs", "too_many_runs"]
 
 
 @pytest.mark.parametrize("key", ["message_id", "run_id", "idempotency_key"])

@@ -60,6 +60,21 @@ async def test_a_long_open_block_is_rendered_off_the_loop(monkeypatch: pytest.Mo
     assert html == render("some longer words " * 50)
 
 
+async def test_a_full_rendering_wins_where_growing_blocks_could_not_know() -> None:
+    """A link whose address comes at the end was shown as text; the whole message is sent anew."""
+    text = "See [the docs][1].\n\nMore.\n\n[1]: https://example.org/\n"
+    events: list[ev.Event] = []
+    made = presenter.Presenter(events.append)
+    made.watch(ev.text_start("m"))
+    for piece in text.splitlines(keepends=True):
+        made.watch(ev.text_content("m", piece))
+        await asyncio.sleep(presenter.INTERVAL)
+    html = await made.finish()
+    assert events[-1]["name"] == "llmapp.render"
+    assert events[-1]["value"] == {"messageId": "m", "html": html}
+    assert 'href="https://example.org/"' in html
+
+
 async def test_nothing_to_show_is_nothing() -> None:
     """A run that never said a word has no message to render."""
     assert await presenter.Presenter(lambda event: None).finish() == ""

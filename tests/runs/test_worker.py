@@ -6,15 +6,22 @@ import asyncio
 import contextlib
 import time
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
+from asgiref.sync import sync_to_async
 
 from llmapp import submit
+from llmapp.backends.base import Endpoint
+from llmapp.calls.base import ModelSpec
 from llmapp.core.run_state import RunStatus
-from llmapp.models import Attempt, Call, Message, Run, Worker
+from llmapp.models import Attempt, Call, Conversation, Credential, Message, Run, Worker
 from llmapp.runs import actions, execution, lease, sweeper
+from llmapp.runs.briefing import brief
 from llmapp.runs.clock import db_now
+from llmapp.runs.keys import DatabaseKeyPool
+from llmapp.runs.threads import DatabaseThreads
 
 from .support import events_of, text_of, types_of, wait_until
 
@@ -205,6 +212,98 @@ def test_a_shutdown_hands_runs_back(
     run.refresh_from_db()
     assert (run.status, run.executions, run.worker) == ("queued", 0, None)
     assert events_of(run)[-1]["value"]["status"] == "queued"
+    process.execute(run.pk)
+    run.refresh_from_db()
+    assert run.status == "queued"
+
+
+def test_what_a_dead_worker_left_open_is_closed(person: Any, scripted: Any, process: Any) -> None:
+    """Calls and attempts, with the reason, when the run is taken away and when it ends."""
+    scripted()
+    run = submit(person, "Hi").run
+    for _ in range(3):
+        worker = lease.register(1, {})
+        assert lease.claim(run.pk, worker.pk) is not None
+        call = Call.objects.create(run=run, started_at=db_now())
+        Attempt.objects.create(call=call, number=1, model_name="actor", started_at=db_now())
+        lease.revoke(worker.pk, "test")
+        assert not Call.objects.filter(ended_at=None).exists()
+        assert not Attempt.objects.filter(ended_at=None).exists()
+    run.refresh_from_db()
+    assert run.status == "failed"
+    assert set(Attempt.objects.values_list("error_kind", flat=True)) == {"connection", "server_error"}
+
+
+@pytest.mark.parametrize(
+    "costs, total",
+    [
+        (["0.10", "0.02"], "0.12"),
+        # an attempt that used tokens at an unknown price makes the sum unknown, not smaller
+        (["0.10", None], None),
+        ([], None),
+    ],
+)
+def test_the_cost_of_a_run_is_that_of_all_its_attempts(
+    person: Any, scripted: Any, process: Any, costs: list[str | None], total: str | None
+) -> None:
+    """Failed ones that were billed included. Unknown is not zero."""
+    scripted()
+    run = submit(person, "Hi").run
+    call = Call.objects.create(run=run, started_at=db_now())
+    for number, cost in enumerate(costs):
+        Attempt.objects.create(
+            call=call, number=number, model_name="x", started_at=db_now(), cost=cost, input_tokens=5, output_tokens=1
+        )
+    # An attempt that never reached a model says nothing about money.
+    Attempt.objects.create(call=call, number=99, model_name="x", started_at=db_now())
+    actions.request_stop(run)
+    run.refresh_from_db()
+    assert run.cost == (None if total is None else Decimal(total))
+    assert run.input_tokens == (5 * len(costs) or None)
+
+
+def test_the_model_is_told_the_whole_path_and_nothing_else(person: Any, scripted: Any) -> None:
+    """Instructions apart: earlier answers on the path, none that were replaced, and none that are empty."""
+    agent = scripted()
+    first = submit(person, "one").run
+    said = {"conversation": first.conversation, "role": "assistant"}
+    Message.objects.create(**said, parent=first.message, text="replaced")
+    empty = Message.objects.create(**said, parent=first.message, text="")
+    actions.request_stop(first)
+    Conversation.objects.update(leaf=empty)
+    first.conversation.refresh_from_db()
+    second = submit(person, "two", conversation=first.conversation).run
+    briefing = brief(Run.objects.select_related("agent", "conversation").get(pk=second.pk), 7)
+    assert [(m.role, m.content) for m in briefing.history] == [("user", "one"), ("user", "two")]
+    (model,) = briefing.agent.models
+    assert (model.name, model.endpoint.name, model.endpoint.concurrency) == ("actor", "stage", 7)
+    assert briefing.agent.timeout_limit == agent.timeout_limit
+
+
+async def test_keys_are_taken_in_order_and_not_twice(person: Any, scripted: Any) -> None:
+    """The first usable one; none when all have been tried; no key at all for a provider without any."""
+    agent = await sync_to_async(scripted)()
+    provider = agent.model.provider
+    threads = DatabaseThreads(1, "test")
+    pool = DatabaseKeyPool(threads)
+    model = ModelSpec(id=1, name="m", model="m", endpoint=Endpoint(id=provider.pk, version=1, name="p", backend="x"))
+
+    def add(position: int, key: str, enabled: bool = True) -> int:
+        credential = Credential(provider=provider, position=position, enabled=enabled)
+        credential.set_secrets({"api_key": key})
+        credential.save()
+        return int(credential.pk)
+
+    bare = await pool.pick(model, frozenset())
+    assert bare is not None
+    assert (bare.id, bare.api_key) == (None, "")
+    second = await sync_to_async(add)(2, "key-two")
+    first = await sync_to_async(add)(1, "key-one")
+    await sync_to_async(add)(0, "key-off", enabled=False)
+    picked = [await pool.pick(model, frozenset(avoid)) for avoid in ([], [first], [first, second])]
+    assert [secret and secret.api_key for secret in picked] == ["key-one", "key-two", None]
+    assert "key-one" not in repr(picked)
+    await asyncio.to_thread(threads.close)
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, RecursionError])
