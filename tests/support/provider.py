@@ -36,7 +36,8 @@ The first of these decides what a request gets: what was pushed (each entry once
     usage               true (counted), false, or the object itself
     chunks              extra objects that are sent before the finish reason
     error_after         [number of tokens, error object]: an error inside the stream
-    end                 "clean" (default): ends the body properly; "fin", "rst": closes in mid-body
+    end                 "clean" (default): ends the body properly; "fin", "rst": closes in mid-body; "never"
+    end_delay           seconds between the last event and the end of the body
     framing             "chunked" (default), "length", "close": how the end of the body is told
     line_end            "\\n" (default), "\\r", "\\r\\n"
     cut_bytes           sends the body in pieces of this many bytes

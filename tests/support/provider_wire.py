@@ -205,6 +205,9 @@ class _Stream:
             await asyncio.sleep(0.05)  # so that the client reads what came before
             self.request.ended_at = time.time()
             return self.connection.abort()
+        if end == "never":
+            await asyncio.sleep(3600)
+        await asyncio.sleep(self.behaviour.get("end_delay", 0))
         if end == "clean" and self.framing == "chunked":
             await self.connection.write(b"0\r\n\r\n")
         self.request.ended_at = time.time()

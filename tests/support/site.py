@@ -1,62 +1,101 @@
-"""A real site in processes of its own: `manage.py llmapp serve` on a home and a port that nobody else has."""
+"""A real site in processes of its own: `manage.py llmapp serve` on a home and a port that nobody else has.
+
+with Site(home, toml, demo=True) as site:       # ready when the block begins, stopped when it ends
+    site.become("ada")                          # `site.http` speaks for her from now on
+    events = site.send("assistant", "Hello")    # to the run's end
+    run = site.submit("assistant", "Hello")     # not waiting for it
+    site.workers(), site.webs()                 # pids of its children
+    site.lines                                  # what `serve` printed
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+import httpx
+
+from llmapp.core.transcript import Transcript
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 #: Seconds in which a site has to be ready: the promise of the README.
 READY_WITHIN = 20.0
 
+Event = dict[str, Any]
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, str(ROOT / "manage.py"), "llmapp", *arguments]
-
-
-def manage(home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of ours to its end."""
-    return subprocess.run(
-        command(*arguments), env=_environment(home, environment), capture_output=True, text=True, timeout=60
-    )
-
-
-def _environment(home: Path, more: dict[str, str]) -> dict[str, str]:
-    return {**os.environ, "LLMAPP_HOME": str(home), "LANGUAGE": "en", **more}
+#: Makes a person, and prints a token that speaks for her.
+BECOME = """
+from django.contrib.auth import get_user_model
+from llmapp import tokens
+user, _ = get_user_model().objects.get_or_create(username={name!r}, defaults={{"is_staff": True}})
+print("token", tokens.issue(user))
+"""
 
 
 class Site:
-    """`with Site(home, "--demo") as site:` gives a site that is ready; leaving stops it."""
-
-    def __init__(self, home: Path, *arguments: str, **environment: str) -> None:
+    def __init__(
+        self,
+        home: Path,
+        toml: str = "",
+        *,
+        demo: bool = False,
+        arguments: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        self.home = home
+        self.env = environment_of(home, environment or {})
         self.lines: list[str] = []
-        self._command = command("serve", "--port", "0", *arguments)
-        self._environment = _environment(home, environment)
+        self.http = httpx.Client(timeout=30, trust_env=False)
+        self._toml = toml
+        self._arguments = [*(["--demo"] if demo else []), *arguments]
         self._changed = threading.Condition()
 
+    # --- its life -------------------------------------------------------------------------------
+
     def __enter__(self) -> Site:
-        self.process = subprocess.Popen(
-            self._command, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        try:
-            self.url = self.wait_for("ready http").removeprefix("ready ").rstrip("/")
-        except BaseException:
-            self.stop()
-            raise
+        self.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.stop()
+
+    def start(self) -> None:
+        """Start it, and wait until it says that it is ready."""
+        started = time.monotonic()
+        self.process = subprocess.Popen(
+            command("serve", "--port", "0", *self._config(), *self._arguments),
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        try:
+            self.url = self.wait_for_line("ready http").removeprefix("ready ").rstrip("/")
+        except BaseException:
+            self.stop()
+            raise
+        self.seconds_to_ready = time.monotonic() - started
+        self.http.base_url = httpx.URL(self.url)
+
+    def _config(self) -> list[str]:
+        if not self._toml:
+            return []
+        path = self.home.with_name(f"{self.home.name}.toml")
+        path.write_text(self._toml)
+        return ["--config", str(path)]
 
     def _read(self) -> None:
         assert self.process.stdout is not None
@@ -65,76 +104,157 @@ class Site:
                 self.lines.append(line.rstrip())
                 self._changed.notify_all()
 
-    def wait_for(self, words: str, within: float = READY_WITHIN, after: int = 0) -> str:
-        """Return the first line with these words, from line `after` on."""
-        with self._changed:
-            found = self._changed.wait_for(lambda: self._find(words, after), within)
-            assert found, f"no {words!r} in:\n" + "\n".join(self.lines)
-            return found
-
-    def _find(self, words: str, after: int) -> str | None:
-        return next((line for line in self.lines[after:] if words in line), None)
-
-    @property
-    def sign_in_link(self) -> str:
-        return next(word for word in self.wait_for("/demo/").split() if word.startswith("http"))
-
-    def children(self) -> dict[str, int]:
-        """Return the pids of daphne and celery."""
-        found = {}
-        for pid, line in processes(self.process.pid):
-            for name in ("daphne", "celery"):
-                if f" {name} " in line:
-                    found[name] = pid
-        return found
-
     def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Stop it and return its exit code."""
+        """Stop it, if it is there, and return its exit code."""
+        self.http.close()
         if self.process.poll() is None:
             self.process.send_signal(how)
         try:
-            code = self.process.wait(25)
+            return self.process.wait(25)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
         finally:
-            self._reader.join(5)
+            # What a killed `serve` leaves behind holds the pipe for a moment.
+            self._reader.join(20)
             assert self.process.stdout is not None
             self.process.stdout.close()
-        return code
+
+    # --- what it says and does --------------------------------------------------------------------
+
+    def wait_for_line(self, words: str, within: float = READY_WITHIN, after: int = 0) -> str:
+        """Return the first line with these words, from line `after` on."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._find(words, after) or self._ended(), within)
+        line = self._find(words, after)
+        assert line is not None, f"no {words!r} in:\n" + "\n".join(self.lines)
+        return line
+
+    def _find(self, words: str, after: int) -> str | None:
+        return next((line for line in self.lines[after:] if words in line), None)
+
+    def _ended(self) -> bool:
+        return self.process.poll() is not None
+
+    @property
+    def sign_in_link(self) -> str:
+        return next(word for word in self.wait_for_line("/demo/").split() if word.startswith("http"))
+
+    def workers(self) -> list[int]:
+        return self._children("celery")
+
+    def webs(self) -> list[int]:
+        return self._children("daphne")
+
+    def _children(self, program: str) -> list[int]:
+        # By the home, not by the parent: they are to be seen also when `serve` is gone.
+        mine = f"LLMAPP_HOME={self.home}\0"
+        supervised = f"llmapp.supervised\0{program}\0"
+        return [pid for pid, line, env in processes() if supervised in line and mine in env]
+
+    @staticmethod
+    def wait_for(condition: Callable[[], Any], seconds: float) -> Any:
+        """Wait for something to become true, and return it."""
+        until = time.monotonic() + seconds
+        while not (result := condition()):
+            assert time.monotonic() < until, f"it did not happen in {seconds} s"
+            time.sleep(0.05)
+        return result
+
+    # --- people and runs --------------------------------------------------------------------------
+
+    def become(self, name: str) -> None:
+        """Speak for this member of the staff from now on; she is made if she is not there."""
+        made = self.manage("shell", "-v", "0", "-c", BECOME.format(name=name))
+        (line,) = (line for line in made.stdout.splitlines() if line.startswith("token "))
+        self.http.headers["Authorization"] = f"Bearer {line.removeprefix('token ')}"
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "manage.py"), *arguments],
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+
+    def send(self, agent: str, text: str, thread: str | None = None) -> list[Event]:
+        """Start a run and return its events, to the end."""
+        with self._post(agent, text, thread, str(uuid.uuid4())) as answer:
+            return [event for _seq, event in sse(answer)]
+
+    def submit(self, agent: str, text: str, thread: str | None = None) -> str:
+        """Start a run and return its id once it is there."""
+        run = str(uuid.uuid4())
+        with self._post(agent, text, thread, run) as answer:
+            next(sse(answer))
+        return run
+
+    def _post(self, agent: str, text: str, thread: str | None, run: str) -> Any:
+        message = {"id": str(uuid.uuid4()), "role": "user", "content": text}
+        body = {"threadId": thread or str(uuid.uuid4()), "runId": run, "messages": [message]}
+        return self.http.stream("POST", f"/api/agents/{agent}/runs", json=body, timeout=120)
+
+    def events(self, run: str) -> list[tuple[int, Event]]:
+        """Return a run's log from its start, each with its number; waits for its end."""
+        with self.http.stream("GET", f"/api/runs/{run}/events", timeout=120) as answer:
+            return list(sse(answer))
+
+    def run(self, run: str) -> dict[str, Any]:
+        answer = self.http.get(f"/api/runs/{run}")
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def wait_until_ended(self, run: str, seconds: float) -> dict[str, Any]:
+        """Return a run that has ended."""
+
+        def ended() -> dict[str, Any] | None:
+            found = self.run(run)
+            return None if found["status"] in ("queued", "in_progress") else found
+
+        found: dict[str, Any] = self.wait_for(ended, seconds)
+        return found
 
 
-def processes(parent: int) -> Iterator[tuple[int, str]]:
-    """Give the pid and the command line of each child of `parent`."""
+def sse(answer: httpx.Response) -> Iterator[tuple[int, Event]]:
+    """Give the numbered events of a stream. Lines are enough: ours has one `id` and one `data` an event."""
+    if answer.status_code != 200:
+        answer.read()
+        raise AssertionError(f"{answer.status_code}: {answer.text}")
+    seq = 0
+    for line in answer.iter_lines():
+        if line.startswith("id:"):
+            seq = int(line.removeprefix("id:"))
+        elif line.startswith("data:"):
+            yield seq, json.loads(line.removeprefix("data:"))
+
+
+def text_of(events: Iterable[Event]) -> str:
+    """Return the text that is there after all of these events: what was withdrawn is not."""
+    return "".join(Transcript(events).texts.values())
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, str(ROOT / "manage.py"), "llmapp", *arguments]
+
+
+def environment_of(home: Path, more: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, "LLMAPP_HOME": str(home), **more}
+
+
+def run_command(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run one of our commands to its end."""
+    return subprocess.run(command(*arguments), env=environment_of(home, {}), capture_output=True, text=True, timeout=60)
+
+
+def processes() -> Iterator[tuple[int, str, str]]:
+    """Give pid, command line and environment of all that run. A zombie has neither of these."""
     for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
-            continue
-        try:
-            ppid = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            line = (folder / "cmdline").read_text().replace("\0", " ")
-        except (OSError, IndexError):
-            continue
-        if ppid == parent:
-            yield int(folder.name), line
-
-
-def alive(pids: Sequence[int]) -> list[int]:
-    """Return those that have not exited. A zombie has."""
-    found = []
-    for pid in pids:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if state not in "ZX":
-            found.append(pid)
-    return found
-
-
-def wait_until_gone(pids: Sequence[int], within: float) -> float:
-    """Wait until none of them is there, and return how long that took."""
-    started = time.monotonic()
-    while still := alive(pids):
-        assert time.monotonic() - started < within, f"still there after {within} s: {still}"
-        time.sleep(0.05)
-    return time.monotonic() - started
+        if folder.name.isdigit():
+            try:
+                line, environ = (folder / "cmdline").read_bytes(), (folder / "environ").read_bytes()
+            except OSError:
+                continue
+            yield int(folder.name), line.decode(errors="replace"), environ.decode(errors="replace")
