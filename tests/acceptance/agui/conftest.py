@@ -112,7 +112,7 @@ def database_url() -> str:
     """Return the URL of this test's database, as the site reads it."""
     facts = connection.settings_dict
     if connection.vendor == "sqlite":
-        return f"sqlite://{quote(str(facts['NAME']))}"
+        return f"sqlite:///{quote(str(facts['NAME']))}"
     sign_in = f"{quote(facts['USER'])}:{quote(facts['PASSWORD'])}"
     return f"postgres://{sign_in}@{facts['HOST']}:{facts['PORT'] or 5432}/{quote(facts['NAME'])}"
 
