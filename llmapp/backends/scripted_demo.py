@@ -59,7 +59,7 @@ your browser. Reload the page in the middle of it, and nothing is lost.
 
 TRY = """Write a message with one of these words to see more: `long`, `code`, `table`, `think`, `slow`, `cut`, `error`.
 
-To talk to a real model, add a provider and a model in the admin, and choose it for an agent.
+To talk to a real model, describe its provider in a file and run `manage.py llmapp configure FILE.toml`.
 """
 
 PARAGRAPHS = (

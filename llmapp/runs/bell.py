@@ -14,18 +14,22 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection, connections
 
+from . import log
+
 logger = logging.getLogger("llmapp.runs")
 
 #: Seconds between two looks at `PRAGMA data_version`: a look costs 2 microseconds.
 SQLITE_INTERVAL = 0.005
-#: Seconds between two looks where nothing rings.
-POLL_INTERVAL = 0.2
+#: Seconds that are listened before it is seen whether to stop.
+LISTEN_SECONDS = 0.5
+#: Runs whose conversation is remembered.
+REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +46,22 @@ class News:
 
 
 Deliver = Callable[[list[News]], None]
+Wanted = Callable[[uuid.UUID, uuid.UUID], bool]
 
 SELECT = """
 SELECT e.id, e.run_id, e.seq, e.status, e.data, r.conversation_id, r.client_id
 FROM llmapp_runevent e JOIN llmapp_run r ON r.id = e.run_id
-WHERE e.id > {mark} ORDER BY e.id LIMIT 2000
 """
+SELECT_BY_ID = SELECT + "WHERE e.id > ? ORDER BY e.id LIMIT 2000"
+SELECT_BY_SEQ = SELECT + "WHERE {where} ORDER BY e.run_id, e.seq"
 
 
 class Tail:
     """Follows the log by row id, in a thread. On SQLite row ids are in the order of commits."""
 
-    def __init__(self, deliver: Deliver) -> None:
+    def __init__(self, deliver: Deliver, wanted: Wanted) -> None:
         self._deliver = deliver
+        self._wanted = wanted
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
         self._ready = asyncio.Event()
@@ -108,37 +115,70 @@ class SQLiteTail(Tail):
             database.close()
 
     def _read(self, database: sqlite3.Connection, last: int) -> int:
-        while rows := database.execute(SELECT.format(mark="?"), (last,)).fetchall():
+        while rows := database.execute(SELECT_BY_ID, (last,)).fetchall():
             last = rows[-1][0]
             self._call(self._deliver, [_news(row) for row in rows])
         return last
 
 
-class PollingTail(Tail):
-    """Looks at regular intervals, for databases that ring no bell.
+class PostgresTail(Tail):
+    """Waits for NOTIFY, and reads what was announced.
 
-    Row ids are not in the order of commits here: an entry that is missed is found by its reader, who
-    sees the gap in seq, or by the reader's own slow poll.
+    Reads by run and seq, never by row id: those are not in the order of commits on Postgres.
     """
 
     def _follow(self) -> None:
+        connection.ensure_connection()
+        wire = connection.connection
+        # What was announced is read at once; a run that nobody here watches is not read at all.
+        conversations: dict[uuid.UUID, uuid.UUID] = {}
         try:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT coalesce(max(id), 0) FROM llmapp_runevent")
-                last = cursor.fetchone()[0]
-                self._call(self._ready.set)
-                while not self._stop.wait(POLL_INTERVAL):
-                    cursor.execute(SELECT.format(mark="%s"), [last])
-                    if rows := cursor.fetchall():
-                        last = rows[-1][0]
-                        self._call(self._deliver, [_news(row) for row in rows])
+            wire.execute(f"LISTEN {log.CHANNEL}")
+            self._call(self._ready.set)
+            while not self._stop.is_set():
+                heard = _first_seqs(wire.notifies(timeout=LISTEN_SECONDS, stop_after=1))
+                if heard:
+                    heard = _first_seqs(wire.notifies(timeout=0), heard)
+                    self._read(heard, conversations)
         finally:
+            with contextlib.suppress(Exception):
+                # A pooled connection goes on to somebody who does not listen.
+                wire.execute("UNLISTEN *")
             connections.close_all()
 
+    def _read(self, heard: dict[uuid.UUID, int], conversations: dict[uuid.UUID, uuid.UUID]) -> None:
+        wanted = {
+            run: seq for run, seq in heard.items() if run not in conversations or self._wanted(run, conversations[run])
+        }
+        if not wanted:
+            return
+        where = " OR ".join(["(e.run_id = %s AND e.seq >= %s)"] * len(wanted))
+        with connection.cursor() as cursor:
+            cursor.execute(SELECT_BY_SEQ.format(where=where), [value for pair in wanted.items() for value in pair])
+            news = [_news(row) for row in cursor.fetchall()]
+        if len(conversations) > REMEMBERED:
+            conversations.clear()
+        conversations.update({item.run_pk: item.conversation_pk for item in news})
+        self._call(self._deliver, news)
 
-def start(deliver: Deliver) -> Tail:
-    """Start the tail that fits the database."""
-    return SQLiteTail(deliver) if connection.vendor == "sqlite" else PollingTail(deliver)
+
+def _first_seqs(notifies: Iterable[Any], known: dict[uuid.UUID, int] | None = None) -> dict[uuid.UUID, int]:
+    """Return the lowest seq that was announced of each run."""
+    first = dict(known or {})
+    for notify in notifies:
+        for call in notify.payload.split(","):
+            run, _, seq = call.partition(":")
+            key = uuid.UUID(run)
+            first[key] = min(int(seq), first.get(key, int(seq)))
+    return first
+
+
+def start(deliver: Deliver, wanted: Wanted) -> Tail:
+    """Start the tail that fits the database.
+
+    `wanted` says, from any thread, whether somebody here watches a run or its conversation.
+    """
+    return (PostgresTail if connection.vendor == "postgresql" else SQLiteTail)(deliver, wanted)
 
 
 def _one(database: sqlite3.Connection, sql: str) -> int:

@@ -171,10 +171,13 @@ class Hub:
 
     async def _follow_the_log(self) -> None:
         if self._tail is None:
-            self._tail = bell.start(self._deliver)
+            self._tail = bell.start(self._deliver, self._is_watched)
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep())
         await self._tail.ready()
+
+    def _is_watched(self, run_pk: uuid.UUID, conversation_pk: uuid.UUID) -> bool:
+        return run_pk in self._runs or conversation_pk in self._conversations
 
     def _deliver(self, news: list[News]) -> None:
         for item in news:

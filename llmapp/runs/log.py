@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -27,8 +27,8 @@ from .clock import db_now
 
 #: Rows of one INSERT: five parameters each, far below what SQLite and Postgres allow.
 CHUNK = 500
-#: NOTIFY refuses payloads of 8,000 bytes; a run's id is 36 and a comma.
-NOTIFY_RUNS = 200
+#: NOTIFY refuses payloads of 8,000 bytes; a run's id, its seq and what parts them are below 50.
+NOTIFY_RUNS = 150
 CHANNEL = "llmapp"
 
 
@@ -67,7 +67,7 @@ def append(run_id: uuid.UUID, events: Iterable[Event]) -> int:
     entries = [entry(event) for event in events]
     seq = last_seq(run_id)
     insert([(run_id, seq + n, item) for n, item in enumerate(entries, start=1)], db_now())
-    ring([run_id])
+    ring({run_id: seq + 1})
     return seq + len(entries)
 
 
@@ -88,14 +88,17 @@ def insert(rows: Sequence[tuple[uuid.UUID, int, Entry]], now: datetime) -> None:
             cursor.execute(sql, params)
 
 
-def ring(run_ids: Iterable[uuid.UUID]) -> None:
-    """Tell readers on commit that these runs have news. SQLite's readers notice by themselves."""
+def ring(first: Mapping[uuid.UUID, int]) -> None:
+    """Tell readers on commit which runs have news, and from which seq on.
+
+    SQLite's readers notice by themselves.
+    """
     if connection.vendor != "postgresql":
         return
-    ids = [str(run_id) for run_id in run_ids]
+    calls = [f"{run_id}:{seq}" for run_id, seq in first.items()]
     with connection.cursor() as cursor:
-        for start in range(0, len(ids), NOTIFY_RUNS):
-            cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, ",".join(ids[start : start + NOTIFY_RUNS])])
+        for start in range(0, len(calls), NOTIFY_RUNS):
+            cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, ",".join(calls[start : start + NOTIFY_RUNS])])
 
 
 def read(run_id: uuid.UUID, after: int = 0, limit: int = 500) -> list[tuple[int, str, str]]:

@@ -173,7 +173,8 @@ class LogWriter:
 
     def _write(self, batch: list[_Item]) -> None:
         """Write a batch in one transaction, the lease held."""
-        seqs = dict(self._seqs)
+        first = dict(self._seqs)
+        seqs = dict(first)
         with transaction.atomic():
             lease.fence(self._worker_id)
             now = db_now()
@@ -183,7 +184,7 @@ class LogWriter:
                     seqs[run_id] += 1
                     rows.append((run_id, seqs[run_id], log.entry(event)))
             log.insert(rows, now)
-            log.ring(dict.fromkeys(row[0] for row in rows))
+            log.ring({run_id: first[run_id] + 1 for run_id in dict.fromkeys(row[0] for row in rows)})
         # Only those that are still open: a run may have been closed meanwhile.
         self._seqs.update({run_id: seq for run_id, seq in seqs.items() if run_id in self._seqs})
 
