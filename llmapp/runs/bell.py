@@ -173,7 +173,7 @@ def _first_seqs(notifies: Iterable[Any], known: dict[uuid.UUID, int] | None = No
     return first
 
 
-def start(deliver: Deliver, wanted: Wanted) -> Tail:
+def start(deliver: Deliver, wanted: Wanted = lambda run, conversation: True) -> Tail:
     """Start the tail that fits the database.
 
     `wanted` says, from any thread, whether somebody here watches a run or its conversation.
