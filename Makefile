@@ -1,0 +1,49 @@
+# Run `make help`.
+
+PYTHON ?= python3
+VENV := .venv/bin
+
+.DEFAULT_GOAL := help
+
+help: ## Say what there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+install: ## Make the virtual environment
+	$(PYTHON) -m venv .venv
+	$(VENV)/pip install -q -c constraints.txt -e '.[test]'
+
+run: ## Serve the demo site
+	$(VENV)/python manage.py llmapp serve --demo
+
+test: ## Run the tests that need no processes and no browser
+	$(VENV)/python -m pytest -m "not acceptance and not browser"
+
+test-all: ## Run all tests
+	$(VENV)/python -m pytest
+
+lint: ## Look for faults in style
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+
+format: ## Mend what can be mended
+	$(VENV)/ruff check --fix .
+	$(VENV)/ruff format .
+
+types: ## Check the types
+	$(VENV)/mypy
+
+messages: ## Collect what people read, and compile the translations
+	cd llmapp && ../$(VENV)/django-admin makemessages --all --no-location --no-wrap
+	cd llmapp && ../$(VENV)/django-admin compilemessages
+
+constraints: ## Write down the exact versions that are installed
+	( head -1 constraints.txt; $(VENV)/pip freeze --exclude-editable --exclude build --exclude pyproject_hooks ) > constraints.new
+	mv constraints.new constraints.txt
+
+diagram: ## Print the picture for docs/architecture.md
+	@$(VENV)/python -m llmapp.core.diagram
+
+ci: ## Do what has to pass, in this checkout
+	.ci/run
+
+.PHONY: help install run test test-all lint format types messages constraints diagram ci

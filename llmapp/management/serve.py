@@ -1,0 +1,137 @@
+"""`llmapp serve`: one command from a fresh clone to a site where a run can be served.
+
+Whatever can be refused is refused before anything is changed or started, in one line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import fcntl
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management import CommandError, call_command
+from django.utils.translation import gettext as _
+
+from llmapp import __version__
+from llmapp.runs.queue import QUEUE
+
+from . import demo
+from .database import unapplied
+from .processes import Say
+from .site import Site, celery_app
+
+#: Runs that one worker process works on at once. They wait for providers most of the time.
+CONCURRENCY = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help=_("The address to listen on (127.0.0.1)."))
+    parser.add_argument("--port", type=int, default=8000, help=_("The port to listen on (8000); 0 takes a free one."))
+    parser.add_argument("--config", metavar="FILE", help=_("A TOML file for `configure`, read first."))
+    parser.add_argument("--demo", action="store_true", help=_("Make a user and an agent to try, and a sign-in link."))
+    parser.add_argument("--concurrency", type=int, default=CONCURRENCY, help=_("Runs at a time (64)."))
+
+
+def run(host: str, port: int, config: str | None, demo: bool, concurrency: int, say: Say) -> None:
+    """Serve until a signal comes. Raises `CommandError` when it cannot start."""
+    if demo and not is_loopback(host):
+        raise CommandError(_("--demo makes a sign-in link: it works on a loopback address only, not on %s.") % host)
+    if concurrency < 1:
+        raise CommandError(_("--concurrency must be at least 1."))
+    # What people write is in the files of the home: they are nobody else's business.
+    os.umask(0o077)
+    with held(home()):
+        port = check_port(host, port)
+        say(_("llmapp {version} is starting in {home}").format(version=__version__, home=home()))
+        prepare(config, demo, say)
+        Site(host, port, concurrency, demo, home(), say).run()
+
+
+def home() -> Path:
+    """Return the folder of this site's state."""
+    return Path(getattr(settings, "LLMAPP_HOME", None) or os.environ.get("LLMAPP_HOME") or "var").absolute()
+
+
+@contextlib.contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the home as long as we live: two workers' worth of files would be in each other's way."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = (folder / "serve.lock").open("a+")
+    except OSError as error:
+        raise CommandError(_("{home} cannot be written to: {why}.").format(home=folder, why=error.strerror)) from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CommandError(_("Another `serve` is running on %s. Stop it, or set LLMAPP_HOME.") % folder) from None
+        yield
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_port(host: str, port: int) -> int:
+    """Return the port, a free one for 0. Raises `CommandError` when nobody could listen there."""
+    if not 0 <= port <= 65535:
+        raise CommandError(_("--port must be from 0 to 65535, not {port}.").format(port=port))
+    try:
+        family, kind, proto, _name, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, proto) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen()
+            return int(listener.getsockname()[1])
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CommandError(_("Port {port} is taken. Choose another one with --port.").format(port=port)) from None
+        why = error.strerror or str(error)
+        raise CommandError(_("Cannot listen on {host}:{port}: {why}.").format(host=host, port=port, why=why)) from None
+
+
+def prepare(config: str | None, with_demo: bool, say: Say) -> None:
+    """Bring the database up to date, declare the queue, apply the file, make the demo."""
+    migrate(say)
+    declare_queue(say)
+    if config is not None:
+        from .configure import configure
+
+        configure(Path(config), say)
+    if with_demo:
+        demo.make()
+
+
+def migrate(say: Say) -> None:
+    if unapplied():
+        say(_("Preparing the database ..."))
+        call_command("migrate", interactive=False, verbosity=0)
+
+
+def declare_queue(say: Say) -> None:
+    """Declare the queue before anyone sends or reads. A broker that is down does not keep the site from starting."""
+    app = import_module(f"{celery_app()}.celery").app
+    try:
+        with app.connection_for_write() as broker:
+            app.amqp.queues[QUEUE](broker.default_channel).declare()
+    except Exception as error:
+        # Each broker has its own exceptions.
+        say(_("The broker cannot be reached ({why}); runs will wait until it is back.").format(why=error))
+
+
+def handle(**options: Any) -> None:
+    run(**options)
