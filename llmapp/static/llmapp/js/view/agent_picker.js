@@ -1,0 +1,38 @@
+// Which agent answers: chosen for a new chat, fixed from its first message on.
+//
+// Event: "chosen" with the agent's slug.
+
+import { t } from "../config.js";
+import { element, find } from "./dom.js";
+
+export class AgentPicker extends EventTarget {
+  #composer;
+  #select = find("agents");
+
+  constructor(composer) {
+    super();
+    this.#composer = composer;
+    this.#select?.addEventListener("change", () => this.#changed());
+  }
+
+  fix() {
+    this.#select?.closest("label").replaceWith(element("span", "llmapp-picker", this.#option.label));
+    this.#select = null;
+  }
+
+  // Internal
+
+  get #option() {
+    return this.#select.selectedOptions[0];
+  }
+
+  #changed() {
+    const { value, label, dataset } = this.#option;
+    this.#composer.placeholder = t("message_to", { name: label });
+    const description = find("agent-description");
+    if (description) description.textContent = dataset.description;
+    find("agent", document.querySelector('template[data-template="answer"]').content).textContent = label;
+    this.#composer.focus();
+    this.dispatchEvent(new CustomEvent("chosen", { detail: value }));
+  }
+}

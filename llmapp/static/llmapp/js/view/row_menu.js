@@ -1,0 +1,105 @@
+// Rename and delete, behind the button beside each conversation.
+//
+// Events: "renamed" with { id, title }, "deleted" with { id }.
+
+import { patch, remove } from "../api.js";
+import { t } from "../config.js";
+import { find, say } from "./dom.js";
+
+export class RowMenu extends EventTarget {
+  #menu = find("row-menu");
+  #renaming = find("rename-dialog");
+  #deleting = find("delete-dialog");
+  #input = this.#renaming.querySelector("input");
+  #sidebar;
+  #opener = null;
+  #id = null;
+
+  constructor(sidebar) {
+    super();
+    this.#sidebar = sidebar;
+    find("rows").addEventListener("click", (event) => this.#clicked(event));
+    find("list").addEventListener("scroll", () => this.#menu.hidePopover(), { passive: true });
+    find("rename", this.#menu).addEventListener("click", () => this.#askTitle());
+    find("delete", this.#menu).addEventListener("click", () => this.#askDelete());
+    this.#prepare(this.#renaming, () => this.#rename());
+    this.#prepare(this.#deleting, () => this.#delete());
+  }
+
+  // The menu
+
+  #clicked({ target }) {
+    const button = target.closest("[data-row-options]");
+    if (!button) return;
+    this.#opener = button;
+    this.#id = button.closest("[data-row]").dataset.row;
+    this.#menu.showPopover();
+    this.#place(button.getBoundingClientRect());
+    find("rename", this.#menu).focus();
+  }
+
+  #place(button) {
+    const { width, height } = this.#menu.getBoundingClientRect();
+    const below = button.bottom + 4;
+    const top = below + height < window.innerHeight ? below : button.top - height - 4;
+    this.#menu.style.top = `${top}px`;
+    this.#menu.style.left = `${Math.max(8, Math.min(button.left, window.innerWidth - width - 8))}px`;
+  }
+
+  // The dialogs
+
+  #askTitle() {
+    this.#input.value = this.#sidebar.titleOf(this.#id);
+    this.#open(this.#renaming);
+    this.#input.select();
+  }
+
+  #askDelete() {
+    find("delete-question").textContent = t("delete.question", { title: this.#sidebar.titleOf(this.#id) });
+    this.#open(this.#deleting);
+  }
+
+  #open(dialog) {
+    this.#menu.hidePopover();
+    this.#fail(dialog, "");
+    dialog.showModal();
+  }
+
+  #prepare(dialog, act) {
+    find("dialog-cancel", dialog).addEventListener("click", () => dialog.close());
+    // A click on the veil around it, which belongs to the dialog element itself.
+    dialog.addEventListener("mousedown", (event) => event.target === dialog && dialog.close());
+    dialog.addEventListener("close", () => this.#opener?.isConnected && this.#opener.focus());
+    dialog.querySelector("form").addEventListener("submit", async (event) => {
+      event.preventDefault();
+      try {
+        await act();
+        dialog.close();
+      } catch (error) {
+        this.#fail(dialog, error.code ? error.message : t("refused.network"));
+      }
+    });
+  }
+
+  #fail(dialog, sentence) {
+    const place = find("dialog-error", dialog);
+    place.hidden = !sentence;
+    say(place, sentence);
+  }
+
+  // Actions
+
+  async #rename() {
+    const id = this.#id;
+    const { title } = await patch(`api/conversations/${id}`, { title: this.#input.value });
+    this.#sidebar.rename(id, title);
+    this.dispatchEvent(new CustomEvent("renamed", { detail: { id, title } }));
+  }
+
+  async #delete() {
+    const id = this.#id;
+    await remove(`api/conversations/${id}`);
+    this.#sidebar.remove(id);
+    this.dispatchEvent(new CustomEvent("deleted", { detail: { id } }));
+  }
+}

@@ -1,0 +1,54 @@
+// Keeps the latest line in view, but only for who is there already.
+
+import { find } from "./dom.js";
+
+// This near the end counts as being there, in pixels.
+const NEAR = 40;
+
+export class Scroll {
+  #scroller = find("scroller");
+  #column = find("column");
+  #button = find("latest");
+  #following = !find("empty");
+  #last = 0;
+
+  constructor() {
+    this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.#button.addEventListener("click", () => this.toLatest({ smooth: true }));
+    const growth = new ResizeObserver(() => this.#grown());
+    growth.observe(this.#column);
+    growth.observe(this.#scroller);
+  }
+
+  toLatest({ smooth = false } = {}) {
+    this.#following = true;
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.#scroller.scrollTo({ top: this.#scroller.scrollHeight, behavior: smooth && !calm ? "smooth" : "instant" });
+    this.#showButton();
+  }
+
+  // Internal
+
+  get #distance() {
+    const { scrollHeight, scrollTop, clientHeight } = this.#scroller;
+    return scrollHeight - scrollTop - clientHeight;
+  }
+
+  // Only a person scrolls up; growth never does.
+  #scrolled() {
+    const top = this.#scroller.scrollTop;
+    if (this.#distance < NEAR) this.#following = true;
+    else if (top < this.#last) this.#following = false;
+    this.#last = top;
+    this.#showButton();
+  }
+
+  #grown() {
+    if (this.#following) this.#scroller.scrollTop = this.#scroller.scrollHeight;
+    this.#showButton();
+  }
+
+  #showButton() {
+    this.#button.hidden = this.#following || this.#distance < NEAR;
+  }
+}

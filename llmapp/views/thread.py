@@ -1,0 +1,121 @@
+"""A conversation as the page shows it: questions, and what the runs that answered them left."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from llmapp.core.run_state import RunStatus
+from llmapp.models import Conversation, Message, Run
+from llmapp.runs import sentences
+
+#: How the ends are called that are not a whole answer.
+TITLES: dict[str, Promise | str] = {
+    RunStatus.INCOMPLETE: _("The answer is not complete."),
+    RunStatus.FAILED: _("The answer failed."),
+    RunStatus.CANCELLED: _("You stopped this answer."),
+    RunStatus.REQUIRES_ACTION: _("The agent waits for a decision."),
+}
+
+
+@dataclass(slots=True)
+class Answer:
+    """A run and the messages that it wrote. They are empty while it is active: the page replays its log."""
+
+    run: Run
+    messages: list[Message] = field(default_factory=list)
+
+    @property
+    def raw(self) -> list[str]:
+        """The texts as the model wrote them, for copying."""
+        return [message.text for message in self.messages]
+
+    @property
+    def agent(self) -> str:
+        return self.run.agent.title if self.run.agent else self.run.agent_slug
+
+    @property
+    def reasoning(self) -> str:
+        return "\n\n".join(message.reasoning for message in self.messages if message.reasoning)
+
+    @property
+    def ended_badly(self) -> bool:
+        return self.run.status in TITLES
+
+    @property
+    def end_title(self) -> str:
+        return str(TITLES[self.run.status]) if self.ended_badly else ""
+
+    @property
+    def end_text(self) -> str:
+        """The cause and what to do, in the reader's language."""
+        return sentences.cause(self.run.error_kind) if self.ended_badly and self.run.error_kind else ""
+
+    @property
+    def seconds(self) -> float | None:
+        if self.run.ended_at is None:
+            return None
+        return (self.run.ended_at - (self.run.started_at or self.run.created_at)).total_seconds()
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A question and its answers: more than one where a run continues another."""
+
+    question: Message
+    answers: list[Answer] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """The path of a conversation that is shown. `version` changes when anything on it does."""
+
+    exchanges: list[Exchange]
+    version: str
+
+    @classmethod
+    def of(cls, conversation: Conversation | None) -> Thread:
+        if conversation is None:
+            return cls([], "")
+        runs = list(conversation.runs.filter(parent=None).select_related("agent").order_by("created_at"))
+        active = next((run for run in runs if run.active), None)
+        leaf = active.message_id if active else conversation.leaf_id
+        messages = {message.pk: message for message in conversation.messages.all()}
+        path: list[Message] = []
+        while leaf is not None and (message := messages.get(leaf)) is not None:
+            path.append(message)
+            leaf = message.parent_id
+        return cls(_exchanges(path[::-1], runs), _version(conversation, runs))
+
+
+def _exchanges(path: list[Message], runs: list[Run]) -> list[Exchange]:
+    by_id = {run.pk: run for run in runs}
+    exchanges: list[Exchange] = []
+    for message in path:
+        if message.role == Message.Role.USER:
+            exchanges.append(Exchange(message))
+        elif exchanges and message.role == Message.Role.ASSISTANT and message.run_id in by_id:
+            _place(exchanges[-1], by_id[message.run_id], message)
+    for exchange in exchanges:
+        _complete(exchange, [run for run in runs if run.message_id == exchange.question.pk])
+    return exchanges
+
+
+def _place(exchange: Exchange, run: Run, message: Message) -> None:
+    if not exchange.answers or exchange.answers[-1].run.pk != run.pk:
+        exchange.answers.append(Answer(run))
+    exchange.answers[-1].messages.append(message)
+
+
+def _complete(exchange: Exchange, runs: list[Run]) -> None:
+    """Show the latest run, where it left no message: it is active, or it ended before its first word."""
+    if runs and all(answer.run.created_at < runs[-1].created_at for answer in exchange.answers):
+        exchange.answers = [Answer(runs[-1])]
+
+
+def _version(conversation: Conversation, runs: list[Run]) -> str:
+    facts = [str(conversation.leaf_id), *(f"{run.pk}{run.status}" for run in runs)]
+    return hashlib.sha256("|".join(facts).encode()).hexdigest()[:16]

@@ -1,0 +1,115 @@
+"""The whole site in real processes, with agents that play scripts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+READY_WITHIN = 40.0
+
+#: What the provider sends: all that a page could spoil, long enough to be reloaded three times.
+LONG = (
+    "# Grüße 👩‍👩‍👧 😀\n\nA paragraph with *emphasis*, **weight**, `code` and a [link](https://example.org/?a=1&b=2).\r\n\r\n"
+    + "".join(f"{n}. Item {n} — naïve café, 漢字, \U0001f680\n" for n in range(1, 13))
+    + "\n```python\ndef f(x: str) -> str:\n    return f'<b>{x}</b> & \"quoted\"'\n\n\n# a comment\n```\n\n"
+    + "| a | b |\n|---|--:|\n| <script>alert(1)</script> | 1 |\n| two | 2 |\n\n"
+    + "> A quote\twith a tab,  two spaces, and a line\n> that goes on.\n\n"
+    + "- [ ] open\n- [x] done\n\n<img src=x onerror=alert(1)> ends without a line feed  "
+)
+
+AGENTS: dict[str, dict[str, Any]] = {
+    "long": {"script": [{"text": LONG}], "tokens_per_second": 45},
+    "quick": {"script": [{"text": "A quick answer with `code`."}], "tokens_per_second": 0},
+    "endless": {"script": [{"text": ("word " * 16 + "\n\n") * 2000}], "tokens_per_second": 80},
+    "code": {"script": [{"text": "Look:\n\n```python\nprint('a')\n\nprint(1 < 2)\n```\n\nDone."}]},
+    "thinking": {"script": [{"reasoning": "First I think.\n\nThen I write."}, {"text": "Thought."}]},
+    "cut": {"script": [{"text": "Half of an ans"}, {"cut": True}]},
+    "refused": {"script": [{"fail": {"status": 400, "body": {"error": {"message": "SECRET of the provider"}}}}]},
+    "busy": {"script": [{"fail": {"status": 429, "headers": {"retry-after": "2"}, "body": {}}}]},
+}
+
+
+def config() -> str:
+    """Write the file for `serve --config`: a provider, a model and an agent for each script."""
+    parts = []
+    for name, options in AGENTS.items():
+        given = "{ " + ", ".join(f"{key} = {_toml(value)}" for key, value in options.items()) + " }"
+        parts.append(
+            f'[[providers]]\nname = "{name}"\nbackend = "scripted"\noptions = {given}\n'
+            f'[[models]]\nname = "{name}"\nprovider = "{name}"\nmodel = "{name}"\n'
+            'input_price = "1"\noutput_price = "2"\n'
+            f'[[agents]]\nslug = "{name}"\nmodel = "{name}"\nattempts = 3\n'
+        )
+    return "\n".join(parts)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f'"{key}" = {_toml(item)}' for key, item in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    # TOML's strings are written like JSON's, but for characters beyond 16 bits, which JSON would write in halves.
+    return json.dumps(value, ensure_ascii=False)
+
+
+class LiveSite:
+    """`serve --demo` on a free port. `link()` signs in once."""
+
+    def __init__(self, home: Path) -> None:
+        self._environment = {**os.environ, "LLMAPP_HOME": str(home), "DJANGO_SETTINGS_MODULE": "tests.browser.settings"}
+        self.lines: list[str] = []
+        file = home.parent / "agents.toml"
+        file.write_text(config())
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        arguments = ["llmapp", "serve", "--demo", "--port", str(port), "--config", str(file)]
+        self._process = subprocess.Popen(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._ready = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+        if not self._ready.wait(READY_WITHIN):
+            self.stop()
+            raise AssertionError("the site is not ready:\n" + "\n".join(self.lines))
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip())
+            if "/demo/" in line:
+                self._ready.set()
+        self._process.stdout.close()
+
+    def link(self) -> str:
+        match = re.search(r"\S+/demo/\S+", "\n".join(self.lines))
+        assert match
+        return match.group()
+
+    def shell(self, code: str) -> None:
+        """Run Python inside the site, for what has no door to the outside."""
+        command = [sys.executable, "manage.py", "shell", "--verbosity", "0", "-c", code]
+        subprocess.run(command, cwd=ROOT, env=self._environment, check=True, capture_output=True)
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
