@@ -13,3 +13,19 @@ class LlmappConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401 - registers the system checks
+
+        _lend_a_celery_app()
+
+
+def _lend_a_celery_app() -> None:
+    """Send the runs of a site that has no Celery app by ours, not by the nameless one that Celery makes up.
+
+    A site's own app is there already: it is made when the site's package is imported. One that is made
+    later takes our app's place.
+    """
+    from celery import _state
+
+    if _state.default_app is None:
+        from .celery import app
+
+        app.set_default()
