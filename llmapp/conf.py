@@ -34,7 +34,7 @@ class AppSettings:
     #: What a run may take beyond its timeout before the sweeper ends it.
     GRACE_SECONDS: float = 10
     #: A queued run that no worker claimed for this long is handed to the broker again.
-    REQUEUE_SECONDS: float = 10
+    REQUEUE_SECONDS: float = 5
     #: How long a worker that shuts down lets its runs go on before it hands them back.
     SHUTDOWN_SECONDS: float = 3
     #: The log of a run is compacted this long after its end.

@@ -8,9 +8,11 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.db import connection
 
 #: What a person may have in the shell, and a test must never use.
 KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "DEEPSEEK_API_KEY")
@@ -71,3 +73,15 @@ def _no_way_out() -> Any:
         for name in [*KEYS, *(name for name in os.environ if name.lower().endswith("_proxy"))]:
             patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Make the test database; before it is dropped, end what threads of the tests still hold of it."""
+    yield
+    if connection.vendor == "postgresql":
+        with django_db_blocker.unblock(), connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )

@@ -14,6 +14,7 @@ import pydantic
 import pytest
 from ag_ui.core import Event
 
+from tests.support import stack
 from tests.support.provider import Provider, answer_for
 from tests.support.site import ROOT, Site, text_of
 
@@ -159,7 +160,8 @@ def test_it_is_ready_in_twenty_seconds_and_the_web_process_is_small(site: Site) 
     (web,) = site.webs()
     status = (Path("/proc") / str(web) / "status").read_text()
     (resident,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-    assert resident < 100_000, f"{resident} kB"
+    # The drivers of Postgres, Redis and RabbitMQ are a few megabytes more.
+    assert resident < (115_000 if stack.on_servers() else 100_000), f"{resident} kB"
 
 
 def test_everything_stops_with_serve_even_when_that_is_killed(tmp_path: Path) -> None:

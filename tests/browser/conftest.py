@@ -37,9 +37,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSite]:
-    made = LiveSite(tmp_path_factory.mktemp("browser") / "home")
-    yield made
-    made.stop()
+    with LiveSite(tmp_path_factory.mktemp("browser") / "home") as made:
+        yield made
 
 
 # For one module, not for the session: while Playwright's loop is there, pytest-asyncio can't run its own.

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import re
-import signal
-import socket
-import subprocess
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-READY_WITHIN = 40.0
+from tests.support.site import Site
 
 #: What the provider sends: all that a page could spoil, long enough to be reloaded three times.
 LONG = (
@@ -61,55 +53,15 @@ def _toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-class LiveSite:
-    """`serve --demo` on a free port. `link()` signs in once."""
+class LiveSite(Site):
+    """`serve --demo` with these agents. `link()` signs in once."""
 
     def __init__(self, home: Path) -> None:
-        self._environment = {**os.environ, "LLMAPP_HOME": str(home), "DJANGO_SETTINGS_MODULE": "tests.browser.settings"}
-        self.lines: list[str] = []
-        file = home.parent / "agents.toml"
-        file.write_text(config())
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}"
-        arguments = ["llmapp", "serve", "--demo", "--port", str(port), "--config", str(file)]
-        self._process = subprocess.Popen(
-            [sys.executable, "manage.py", *arguments],
-            cwd=ROOT,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._ready = threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()
-        if not self._ready.wait(READY_WITHIN):
-            self.stop()
-            raise AssertionError("the site is not ready:\n" + "\n".join(self.lines))
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.lines.append(line.rstrip())
-            if "/demo/" in line:
-                self._ready.set()
-        self._process.stdout.close()
+        super().__init__(home, config(), demo=True, environment={"DJANGO_SETTINGS_MODULE": "tests.browser.settings"})
 
     def link(self) -> str:
-        match = re.search(r"\S+/demo/\S+", "\n".join(self.lines))
-        assert match
-        return match.group()
+        return self.sign_in_link
 
     def shell(self, code: str) -> None:
         """Run Python inside the site, for what has no door to the outside."""
-        command = [sys.executable, "manage.py", "shell", "--verbosity", "0", "-c", code]
-        subprocess.run(command, cwd=ROOT, env=self._environment, check=True, capture_output=True)
-
-    def stop(self) -> None:
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self.manage("shell", "--verbosity", "0", "-c", code)

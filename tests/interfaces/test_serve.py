@@ -46,7 +46,7 @@ def test_a_site_from_its_start_to_its_end(tmp_path: Path) -> None:
         assert site.http.get("/chat/").headers["location"].startswith("/accounts/login/")
 
         # The command `doctor` finds nothing wrong.
-        assert run_command(home, "doctor").returncode == 0
+        site.manage("llmapp", "doctor")
 
         # A second one on this home is refused, in one line.
         assert str(home) in refused(home, "--port", "0")

@@ -10,6 +10,7 @@ with Site(home, toml, demo=True) as site:       # ready when the block begins, s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -26,6 +27,8 @@ from typing import Any
 import httpx
 
 from llmapp.core.transcript import Transcript
+
+from . import stack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -60,6 +63,7 @@ class Site:
         self._toml = toml
         self._arguments = [*(["--demo"] if demo else []), *arguments]
         self._changed = threading.Condition()
+        self._services = contextlib.ExitStack()
 
     # --- its life -------------------------------------------------------------------------------
 
@@ -72,6 +76,7 @@ class Site:
 
     def start(self) -> None:
         """Start it, and wait until it says that it is ready."""
+        self.env |= self._services.enter_context(stack.services())
         started = time.monotonic()
         self.process = subprocess.Popen(
             command("serve", "--port", "0", *self._config(), *self._arguments),
@@ -119,6 +124,7 @@ class Site:
             self._reader.join(20)
             assert self.process.stdout is not None
             self.process.stdout.close()
+            self._services.close()
 
     # --- what it says and does --------------------------------------------------------------------
 
