@@ -149,7 +149,7 @@ def test_a_paused_worker_writes_nothing_after_it_was_replaced(site: Site, provid
 
 def start_worker(site: Site) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "project", "worker", "-Q", "llmapp", "-P", "threads", "-c", "8"],
+        [sys.executable, "-m", "celery", "-A", "project", "worker", "-Q", "llmapp", "-P", "threads", "-n", "second@%h"],
         cwd=ROOT, env=site.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
