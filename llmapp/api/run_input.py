@@ -17,14 +17,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ag_ui.core import RunAgentInput, UserMessage
 from django.utils.translation import gettext as _
-from pydantic import ValidationError
 
 from .errors import ApiError, invalid_field
 from .http import read_text
+
+if TYPE_CHECKING:
+    from ag_ui.core import RunAgentInput
 
 PASSED_OVER = frozenset({"reasoning", "activity"})
 #: Characters of a validator's sentence that are passed on.
@@ -82,6 +83,10 @@ def _check_parts(message: dict[str, Any]) -> None:
 
 
 def _validated(body: dict[str, Any]) -> RunAgentInput:
+    # Imported late: it is 11 MB, which a web process that only serves the chat page does not need.
+    from ag_ui.core import RunAgentInput
+    from pydantic import ValidationError
+
     # Here `threadId` and `runId` may be left out: the server then makes them.
     ids = {name: read_text(body, name) or "-" for name in ("threadId", "runId")}
     try:
@@ -91,6 +96,8 @@ def _validated(body: dict[str, Any]) -> RunAgentInput:
 
 
 def _not_an_input(error: Exception) -> ApiError:
+    from pydantic import ValidationError
+
     if not isinstance(error, ValidationError):
         return invalid_field("RunAgentInput", _("it is nested too deeply."))
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
@@ -100,6 +107,8 @@ def _not_an_input(error: Exception) -> ApiError:
 
 def _text(validated: RunAgentInput) -> str:
     """Return the text of the last message of a person, its parts joined by line breaks."""
+    from ag_ui.core import UserMessage
+
     said = [message for message in validated.messages if isinstance(message, UserMessage)][-1]
     if isinstance(said.content, str):
         return said.content
