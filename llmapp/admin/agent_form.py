@@ -58,7 +58,7 @@ def unusable(agent: AgentSettings) -> list[str]:
 
 class AgentForm(RowForm[AgentSettings]):
     settings = TableField(
-        values.table,
+        values.settings,
         label=gettext_lazy("Settings"),
         help_text=gettext_lazy('JSON, passed to the model, such as {"temperature": 0.2}.'),
     )

@@ -165,6 +165,6 @@ TABLES: dict[str, dict[str, Rule]] = {
         "max_turns": Rule(values.whole, 20),
         "timeout_limit": Rule(values.whole, 3),
         "violation_limit": Rule(values.whole, 1),
-        "settings": Rule(values.table, dict),
+        "settings": Rule(values.settings, dict),
     },
 }

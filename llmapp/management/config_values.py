@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from django.utils.translation import gettext as _
 
+from llmapp.backends.base import RESERVED_SETTINGS
 from llmapp.conf import app_settings
 from llmapp.core.timeouts import Timeouts
 from llmapp.models import AgentSettings
@@ -113,6 +114,14 @@ def table(value: Any) -> dict[str, Any]:
     except (TypeError, ValueError):
         raise ValueError(_("may hold strings, numbers, booleans, lists and tables only")) from None
     return _mapping(value)
+
+
+def settings(value: Any) -> dict[str, Any]:
+    result = table(value)
+    for key in result:
+        if key in RESERVED_SETTINGS:
+            raise ValueError(_("{name} is not a setting of an agent").format(name=json.dumps(key)))
+    return result
 
 
 def _mapping(value: Any) -> dict[str, Any]:

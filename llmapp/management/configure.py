@@ -40,14 +40,21 @@ def handle(file: Path, say: Say) -> None:
 
 def configure(path: Path, say: Say) -> None:
     """Apply a file and say what became of each entry. Raises `CommandError`, and then nothing was written."""
+    document = read(path)
     try:
-        results = apply(load(path, os.environ))
-    except ConfigError as error:
-        raise CommandError(str(error)) from None
-    except ImproperlyConfigured as error:
+        results = apply(document)
+    except (ConfigError, ImproperlyConfigured) as error:
         raise CommandError(str(error)) from None
     for kind, name, result in results:
         say(f"{_said(result):<10} {kind} {name}")
+
+
+def read(path: Path) -> Document:
+    """Return what a file says, without a look at the database. Raises `CommandError`."""
+    try:
+        return load(path, os.environ)
+    except (ConfigError, ImproperlyConfigured) as error:
+        raise CommandError(str(error)) from None
 
 
 def _said(result: str) -> str:

@@ -182,6 +182,13 @@ def test_how_long_to_wait(headers: dict[str, str], body: object, seconds: float 
         assert classify(facts, now).retry_after == (None if seconds is None else pytest.approx(seconds))
 
 
+def test_facts_may_be_given_in_order() -> None:
+    """Provider, status, headers, body, exception: programs outside write them so."""
+    facts = ErrorFacts("openai", 429, {"retry-after": "7"}, {}, None)
+    assert facts == ErrorFacts(provider="openai", status=429, headers={"retry-after": "7"}, body={}, exception=None)
+    assert classify(facts) == Failure(kind=ErrorKind.RATE_LIMIT, retry_after=7.0)
+
+
 def test_a_point_in_time_needs_a_clock() -> None:
     """Without `now` the answer's own Date header is the clock; without that there is no hint."""
     headers = {"retry-after": "Fri, 20 Nov 2026 12:00:30 GMT"}

@@ -258,6 +258,8 @@ FAULTS: list[tuple[str, str, list[str]]] = [
     ("timeout below a second", small(agent="timeout = 0.5"), ["[[agents]]", "timeout"]),
     ("no attempts", small(agent="attempts = 0"), ["[[agents]]", "attempts"]),
     ("half a turn", small(agent="max_turns = 1.5"), ["[[agents]]", "max_turns"]),
+    ("settings with a model", small(agent='settings = { model = "x" }'), ["[[agents]]", '"assistant"', "settings"]),
+    ("settings with a key", small(agent='settings = { api_key = "x" }'), ["[[agents]]", "settings", '"api_key"']),
     ("slug that is none", small().replace('slug = "assistant"', 'slug = "an assistant"'), ["[[agents]]", "slug"]),
     ("a provider twice", small() + "[[providers]]\nname = 'local'\nbase_url = 'http://x/'", ["[[providers]]", "local"]),
     ("a model twice", small() + "[[models]]\nname='small'\nprovider='local'\nmodel='x'", ["[[models]]", "small"]),

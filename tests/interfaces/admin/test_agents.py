@@ -77,6 +77,7 @@ def test_fallbacks_can_be_emptied(browser: Client, site: Site) -> None:
         ([], {"settings": "{"}, "settings", "Must be JSON"),
         ([], {"settings": "[]x"}, "settings", "Must be JSON"),
         ([], {"settings": "[1]"}, "settings", "Must be a table."),
+        ([], {"settings": '{"model": "x"}'}, "settings", "is not a setting of an agent"),
         ([], {"access": "groups"}, "groups", "Choose the groups"),
         ([], {"access": "everybody"}, "access", "Select a valid choice"),
         ([], {"timeout": "0"}, "timeout", "greater than or equal to 1"),
