@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -54,9 +53,13 @@ def whole(value: Any) -> int:
     return value
 
 
+#: Seconds.
+LONGEST = 86_400
+
+
 def seconds(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
-        raise ValueError(_("must be a number of seconds above 0"))
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LONGEST:
+        raise ValueError(_("must be a number of seconds above 0, and at most a day"))
     return float(value)
 
 
