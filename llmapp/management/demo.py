@@ -17,8 +17,8 @@ from llmapp import versions
 from llmapp.models import AgentSettings, LanguageModel, Provider
 from llmapp.views.demo import token_for
 
+from .config_apply import apply, set_keys
 from .config_file import Document, Entry, parse
-from .configure import apply, set_keys
 
 USERNAME = "admin"
 
