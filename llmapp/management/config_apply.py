@@ -21,19 +21,19 @@ from llmapp.models import AgentSettings, Credential, LanguageModel, Provider
 
 from .config_file import Document, Entry, fault
 
-CREATED, UPDATED, UNCHANGED = "created", "updated", "unchanged"
+CREATED, UPDATED, UNCHANGED, DISABLED, REMOVED = "created", "updated", "unchanged", "disabled", "removed"
 
 Row = TypeVar("Row", bound=models.Model)
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of an entry. `table` and `name` as in the file; `notes` are what a person has to know."""
+    """What became of an entry, named as in the file, and what a person has to know about it."""
 
     table: str
     name: str
     outcome: str
-    notes: tuple[str, ...] = ()
+    note: str = ""
 
 
 def apply(document: Document) -> list[Result]:
@@ -56,12 +56,12 @@ def _provider(entry: Entry) -> Result:
     pool = [] if dropped else entry["api_keys"]
     if pool is not None and set_keys(provider, pool) and outcome is UNCHANGED:
         outcome = UPDATED
-    notes = (_("its address has changed, so its keys are dropped"),) if dropped else ()
-    return Result("providers", entry["name"], outcome, notes + _off(provider.enabled))
+    note = _("its address has changed, so its keys are dropped") if dropped else _note(provider.enabled)
+    return Result("providers", entry["name"], outcome, note)
 
 
-def _off(enabled: bool) -> tuple[str, ...]:
-    return () if enabled else (_("disabled"),)
+def _note(enabled: bool) -> str:
+    return "" if enabled else _("disabled")
 
 
 def _origin(url: str) -> tuple[str, str]:
@@ -103,7 +103,7 @@ def _model(entry: Entry) -> Result:
     if values["provider"] is None:
         raise fault("models", name, "provider", _("there is no provider {name}").format(name=entry["provider"]))
     model, outcome = _upsert("models", LanguageModel, {"name": name}, values)
-    return Result("models", name, outcome, _off(model.enabled))
+    return Result("models", name, outcome, _note(model.enabled))
 
 
 def _agent(entry: Entry, at: int) -> Result:
@@ -116,7 +116,7 @@ def _agent(entry: Entry, at: int) -> Result:
     agent.groups.set([Group.objects.get_or_create(name=name)[0] for name in groups or []])
     changed = versions.record(agent)
     outcome = UPDATED if changed and outcome is UNCHANGED else outcome
-    return Result("agents", slug, outcome, _off(agent.enabled))
+    return Result("agents", slug, outcome, _note(agent.enabled))
 
 
 def _models(entry: Entry) -> dict[str, LanguageModel]:

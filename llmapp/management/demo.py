@@ -13,7 +13,7 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from llmapp import versions
+from llmapp import history, versions
 from llmapp.models import AgentSettings, LanguageModel, Provider
 from llmapp.views.demo import token_for
 
@@ -99,6 +99,7 @@ def make() -> None:
         for entry in wanted.providers:
             _follow_environment(entry)
         _put_last(SCRIPTED)
+        history.record(source=history.Source.DEMO)
 
 
 def sign_in_path() -> str:
