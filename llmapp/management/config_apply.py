@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
@@ -16,6 +15,7 @@ from django.db import models, transaction
 from django.utils.translation import gettext as _
 
 from llmapp import versions
+from llmapp.destinations import destination, destination_of
 from llmapp.encryption import Undecipherable
 from llmapp.models import AgentSettings, Credential, LanguageModel, Provider
 
@@ -49,7 +49,8 @@ def apply(document: Document) -> list[Result]:
 def _provider(entry: Entry) -> Result:
     values = {key: entry[key] for key in ("backend", "base_url", "timeouts", "headers", "options", "enabled")}
     old = Provider.objects.filter(name=entry["name"]).first()
-    moved = old is not None and _origin(old.base_url) != _origin(entry["base_url"])
+    goes_to = destination(entry["backend"], entry["base_url"], entry["options"])
+    moved = old is not None and destination_of(old) != goes_to
     provider, outcome = _upsert("providers", Provider, {"name": entry["name"]}, values)
     # A key must not go to another host just because somebody changed the address.
     dropped = moved and entry["api_keys"] is None and provider.credentials.exists()
@@ -62,15 +63,6 @@ def _provider(entry: Entry) -> Result:
 
 def _note(enabled: bool) -> str:
     return "" if enabled else _("disabled")
-
-
-def _origin(url: str) -> tuple[str, str]:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        # Whatever it was, it was another place.
-        return "", url
-    return parts.scheme, parts.netloc.lower()
 
 
 def set_keys(provider: Provider, pool: list[dict[str, str]]) -> bool:
