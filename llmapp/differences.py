@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from llmapp.snapshot import Entry, Snapshot
+from llmapp.snapshot import KEYS, Entry, Snapshot
 
 #: Characters of a value that are shown.
 WIDTH = 200
@@ -35,10 +35,9 @@ class Difference:
 
     @property
     def keys(self) -> list[str]:
-        """The keys whose values differ, in the order of the file."""
+        """The keys whose values differ. A database may have stored them in another order."""
         before, after = self.before or {}, self.after or {}
-        known = [*after, *(key for key in before if key not in after)]
-        return [key for key in known if key != "id" and before.get(key) != after.get(key)]
+        return [key for key in KEYS[self.table] if before.get(key) != after.get(key)]
 
 
 def differences(before: Snapshot, after: Snapshot) -> list[Difference]:

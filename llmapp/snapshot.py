@@ -21,23 +21,38 @@ EMPTY: Snapshot = {"providers": [], "models": [], "agents": []}
 
 PRICES = ("input_price", "cached_input_price", "cache_write_price", "output_price")
 
-MODEL_FIELDS = ("name", "model", "context_window", "max_output_tokens", *PRICES, "streaming", "system_role", "enabled")
-
-AGENT_FIELDS = (
-    "slug",
-    "name",
-    "description",
-    "fallbacks",
-    "instructions",
-    "timeout",
-    "attempts",
-    "max_turns",
-    "timeout_limit",
-    "violation_limit",
-    "settings",
-    "enabled",
-    "position",
-)
+#: Table -> the keys of its entries, in the order in which people read them.
+KEYS = {
+    "providers": ("name", "backend", "base_url", "api_keys", "timeouts", "headers", "options", "enabled"),
+    "models": (
+        "name",
+        "provider",
+        "model",
+        "context_window",
+        "max_output_tokens",
+        *PRICES,
+        "streaming",
+        "system_role",
+        "enabled",
+    ),
+    "agents": (
+        "slug",
+        "name",
+        "description",
+        "model",
+        "fallbacks",
+        "instructions",
+        "access",
+        "timeout",
+        "attempts",
+        "max_turns",
+        "timeout_limit",
+        "violation_limit",
+        "settings",
+        "enabled",
+        "position",
+    ),
+}
 
 
 def take() -> Snapshot:
@@ -64,7 +79,7 @@ def _provider(row: Provider) -> Entry:
 
 
 def _model(row: LanguageModel) -> Entry:
-    values = {name: _plain(getattr(row, name)) for name in MODEL_FIELDS}
+    values = {key: _plain(getattr(row, key)) for key in KEYS["models"]}
     return {"id": row.pk, **values, "provider": row.provider.name}
 
 
@@ -74,7 +89,7 @@ def _plain(value: Any) -> Any:
 
 
 def _agent(row: AgentSettings) -> Entry:
-    values = {name: getattr(row, name) for name in AGENT_FIELDS}
+    values = {key: getattr(row, key) for key in KEYS["agents"]}
     groups = sorted(group.name for group in row.groups.all())
     access = groups if row.access == AgentSettings.Access.GROUPS else row.access
     return {"id": row.pk, **values, "model": row.model.name, "access": access}

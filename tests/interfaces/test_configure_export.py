@@ -234,3 +234,10 @@ def test_a_place_that_cannot_be_written_is_one_line(path: str) -> None:
 def test_without_a_file_it_asks_for_one() -> None:
     with pytest.raises(CommandError, match="FILE"):
         call_command("llmapp", "configure")
+
+
+@pytest.mark.parametrize("table", list(snapshot.KEYS))
+def test_a_snapshot_has_every_key_of_the_file(table: str) -> None:
+    assert set(config_file.TABLES[table]) <= set(snapshot.KEYS[table])
+    load(WHOLE, {"LOCAL_KEY": "k"})
+    assert all({*snapshot.KEYS[table], "id"} == set(entry) for entry in snapshot.take()[table])
