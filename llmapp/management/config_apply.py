@@ -42,7 +42,7 @@ def apply(document: Document) -> list[Result]:
         return [
             *(_provider(entry) for entry in document.providers),
             *(_model(entry) for entry in document.models),
-            *(_agent(entry, at) for at, entry in enumerate(document.agents)),
+            *(_agent(entry) for entry in document.agents),
         ]
 
 
@@ -98,17 +98,25 @@ def _model(entry: Entry) -> Result:
     return Result("models", name, outcome, _note(model.enabled))
 
 
-def _agent(entry: Entry, at: int) -> Result:
+def _agent(entry: Entry) -> Result:
     slug = entry["slug"]
     groups = entry["access"] if isinstance(entry["access"], list) else None
     values = {key: value for key, value in entry.items() if key not in ("slug", "access")}
-    values |= {"model": _models(entry)[entry["model"]], "position": entry.get("position", at)}
+    values["model"] = _models(entry)[entry["model"]]
+    if "position" not in entry and not AgentSettings.objects.filter(slug=slug).exists():
+        values["position"] = next_position()
     values["access"] = entry["access"] if groups is None else AgentSettings.Access.GROUPS.value
     agent, outcome = _upsert("agents", AgentSettings, {"slug": slug}, values)
     agent.groups.set([Group.objects.get_or_create(name=name)[0] for name in groups or []])
     changed = versions.record(agent)
     outcome = UPDATED if changed and outcome is UNCHANGED else outcome
     return Result("agents", slug, outcome, _note(agent.enabled))
+
+
+def next_position() -> int:
+    """Return the place behind all agents that there are."""
+    last = AgentSettings.objects.aggregate(last=models.Max("position"))["last"]
+    return 0 if last is None else last + 1
 
 
 def _models(entry: Entry) -> dict[str, LanguageModel]:

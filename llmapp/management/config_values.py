@@ -96,7 +96,8 @@ def timeouts(value: Any) -> dict[str, float]:
     result = {}
     for key, item in _mapping(value).items():
         if key not in known:
-            raise ValueError(_("{name} is unknown; there are {known}").format(name=key, known=", ".join(known)))
+            shown = key if key.isprintable() else json.dumps(key)
+            raise ValueError(_("{name} is unknown; there are {known}").format(name=shown, known=", ".join(known)))
         try:
             result[key] = seconds(item)
         except ValueError as error:

@@ -17,7 +17,7 @@ from llmapp import history, versions
 from llmapp.models import AgentSettings, LanguageModel, Provider
 from llmapp.views.demo import token_for
 
-from .config_apply import apply, set_keys
+from .config_apply import apply, next_position, set_keys
 from .config_file import Document, Entry, parse
 
 USERNAME = "admin"
@@ -95,10 +95,12 @@ def make() -> None:
     _user()
     wanted = _wanted()
     with transaction.atomic():
-        apply(_without_what_exists(wanted))
+        missing = _without_what_exists(wanted)
+        apply(missing)
         for entry in wanted.providers:
             _follow_environment(entry)
-        _put_last(SCRIPTED)
+        if missing.agents:
+            _put_last(SCRIPTED)
         history.record(source=history.Source.DEMO)
 
 
@@ -181,7 +183,7 @@ def _follow_environment(entry: Entry) -> None:
 def _put_last(slug: str) -> None:
     # The first agent is the one that a new chat begins with.
     agent = AgentSettings.objects.get(slug=slug)
-    if agent.position < len(PROVIDERS):
-        agent.position = len(PROVIDERS)
+    if AgentSettings.objects.exclude(slug=slug).filter(position__gte=agent.position).exists():
+        agent.position = next_position()
         agent.save(update_fields=["position"])
         versions.record(agent)
