@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from django.core.exceptions import ImproperlyConfigured
@@ -17,11 +18,15 @@ class Undecipherable(Exception):
         super().__init__(self.__doc__)
 
 
-def _ring() -> MultiFernet:
-    keys = app_settings.ENCRYPTION_KEYS
+def _keys() -> Sequence[str]:
+    keys: Sequence[str] = app_settings.ENCRYPTION_KEYS
     if not keys:
         raise ImproperlyConfigured('LLMAPP["ENCRYPTION_KEYS"] is empty: provider keys cannot be stored.')
-    return MultiFernet([Fernet(key) for key in keys])
+    return keys
+
+
+def _ring() -> MultiFernet:
+    return MultiFernet([Fernet(key) for key in _keys()])
 
 
 def encrypt(secrets: dict[str, str]) -> bytes:
@@ -38,6 +43,23 @@ def decrypt(token: bytes) -> dict[str, str]:
         raise Undecipherable from None
     secrets: dict[str, str] = json.loads(text)
     return secrets
+
+
+def is_current(token: bytes) -> bool:
+    """Say whether the first key of the ring made this."""
+    try:
+        Fernet(_keys()[0]).decrypt(token)
+    except InvalidToken:
+        return False
+    return True
+
+
+def rotated(token: bytes) -> bytes:
+    """Encrypt with the first key of the ring what any of them made. Raises `Undecipherable`."""
+    try:
+        return _ring().rotate(token)
+    except InvalidToken:
+        raise Undecipherable from None
 
 
 def new_key() -> str:

@@ -17,12 +17,12 @@ from llmapp.models import AgentSettings, Run
 from . import look
 from .agent_form import AgentForm, unusable
 from .agent_versions import VersionPages
-from .base import AppAdmin
 from .counts import number_of
+from .recorded import Recorded
 
 
 @admin.register(AgentSettings)
-class AgentAdmin(AppAdmin[AgentSettings]):
+class AgentAdmin(Recorded[AgentSettings]):
     form = AgentForm
     list_display = ["title", "slug", "model", "fallback_chain", "access", "run_count", "enabled"]
     list_filter = ["enabled", "access", "model"]

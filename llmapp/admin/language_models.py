@@ -17,8 +17,9 @@ from llmapp import versions
 from llmapp.models import AgentSettings, LanguageModel
 
 from . import look, probes
-from .base import AppAdmin, RowForm
+from .base import RowForm
 from .capabilities import described
+from .recorded import Recorded
 
 
 class LanguageModelForm(RowForm[LanguageModel]):
@@ -34,7 +35,7 @@ class LanguageModelForm(RowForm[LanguageModel]):
 
 
 @admin.register(LanguageModel)
-class LanguageModelAdmin(AppAdmin[LanguageModel]):
+class LanguageModelAdmin(Recorded[LanguageModel]):
     form = LanguageModelForm
     change_form_template = probes.CHANGE_FORM
     list_display = ["name", "provider", "model", "context_window", "price", "users", "checked", "enabled"]

@@ -17,8 +17,9 @@ from django.views.decorators.debug import sensitive_post_parameters
 from llmapp.models import Credential, LanguageModel, Provider
 
 from . import look, probes
-from .base import AppAdmin, LookOnlyInline, StockInline
+from .base import LookOnlyInline, StockInline
 from .provider_forms import LABELS, CredentialForm, ProviderForm
+from .recorded import Recorded
 
 
 class CredentialInline(StockInline[Credential, Provider]):
@@ -51,7 +52,7 @@ class ModelInline(LookOnlyInline[LanguageModel, Provider]):
 
 
 @admin.register(Provider)
-class ProviderAdmin(AppAdmin[Provider]):
+class ProviderAdmin(Recorded[Provider]):
     form = ProviderForm
     change_form_template = probes.CHANGE_FORM
     list_display = ["name", "backend", "base_url", "keys", "served", "tested", "enabled"]

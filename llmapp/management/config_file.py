@@ -33,7 +33,7 @@ class ConfigError(Exception):
 class Document:
     """A file that is well-formed in itself: entries with every key, where left out with its default.
 
-    `api_keys` is None where it was left out: the keys that are stored stay.
+    `api_keys` and `enabled` are None where they were left out: what is stored stays.
     """
 
     providers: list[Entry] = field(default_factory=list)
@@ -147,6 +147,7 @@ TABLES: dict[str, dict[str, Rule]] = {
         "timeouts": Rule(values.timeouts, dict),
         "headers": Rule(values.headers, dict),
         "options": Rule(values.table, dict),
+        "enabled": Rule(values.boolean),
     },
     "models": {
         "name": Rule(values.name, required=True),
@@ -160,6 +161,7 @@ TABLES: dict[str, dict[str, Rule]] = {
         "output_price": Rule(values.price),
         "streaming": Rule(values.one_of(*LanguageModel.Streaming.values), "auto"),
         "system_role": Rule(values.one_of(*LanguageModel.SystemRole.values), "system"),
+        "enabled": Rule(values.boolean),
     },
     "agents": {
         "slug": Rule(values.name, required=True),
@@ -175,5 +177,6 @@ TABLES: dict[str, dict[str, Rule]] = {
         "timeout_limit": Rule(values.whole, 3),
         "violation_limit": Rule(values.whole, 1),
         "settings": Rule(values.settings, dict),
+        "enabled": Rule(values.boolean),
     },
 }

@@ -57,6 +57,12 @@ def whole(value: Any) -> int:
 LONGEST = 86_400
 
 
+def boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(_("must be true or false"))
+    return value
+
+
 def seconds(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LONGEST:
         raise ValueError(_("must be a number of seconds above 0, and at most a day"))

@@ -1,52 +1,66 @@
 """`llmapp configure`: make providers, models and agents what a TOML file says. All of it, or nothing.
 
-An entry of the file is set as a whole: a key that is left out gets its default. Only `api_keys` that are left
-out stay, as long as the provider stays where it is. What the file does not name is left alone.
+What the file does not name is left alone, unless everything is to be replaced. `config_file` judges a file,
+`config_apply` makes it rows, and `config_history` keeps what there was.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
-from django.contrib.auth.models import Group
-from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError
-from django.db import models, transaction
 from django.utils.translation import gettext as _
 
-from llmapp import versions
-from llmapp.encryption import Undecipherable
-from llmapp.models import AgentSettings, Credential, LanguageModel, Provider
+from llmapp import snapshot
+from llmapp.history import Source
 
-from .config_file import ConfigError, Document, Entry, fault, load
+from . import config_history
+from .config_apply import Result, apply
+from .config_export import export
+from .config_file import ConfigError, Document, load
+from .config_remove import remove_others
+from .config_restore import restore
 from .processes import Say
-
-CREATED, UPDATED, UNCHANGED = "created", "updated", "unchanged"
-
-Row = TypeVar("Row", bound=models.Model)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help=_("A TOML file."))
+    parser.add_argument("file", type=Path, nargs="?", metavar="FILE", help=_("A TOML file."))
+    parser.add_argument("--diff", action="store_true", help=_("Only say what would change."))
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--reset", action="store_true", help=_("Remove what FILE does not name."))
+    instead.add_argument("--export", action="store_true", help=_("Write what is there, without secrets, to FILE."))
+    instead.add_argument("--history", action="store_true", help=_("List the versions of the configuration."))
+    instead.add_argument("--restore", type=int, metavar="N", help=_("Go back to version N; secrets stay."))
 
 
-def handle(file: Path, say: Say) -> None:
-    configure(file, say)
+def handle(
+    file: Path | None, diff: bool, reset: bool, export: bool, history: bool, restore: int | None, say: Say
+) -> None:
+    if file is not None and (history or restore is not None):
+        raise CommandError(_("--history and --restore take no FILE."))
+    if diff and (export or history):
+        raise CommandError(_("--diff is for FILE and for --restore."))
+    if export:
+        write(file, say)
+    elif history:
+        list_versions(say)
+    elif restore is not None:
+        go_back(restore, say, diff)
+    elif file is None:
+        raise CommandError(_("Name a FILE."))
+    else:
+        configure(file, say, diff=diff, reset=reset)
 
 
-def configure(path: Path, say: Say) -> None:
+def configure(path: Path, say: Say, *, diff: bool = False, reset: bool = False) -> None:
     """Apply a file and say what became of each entry. Raises `CommandError`, and then nothing was written."""
     document = read(path)
-    try:
-        results = apply(document)
-    except (ConfigError, ImproperlyConfigured) as error:
-        raise CommandError(str(error)) from None
-    for kind, name, result in results:
-        say(f"{_said(result):<10} {kind} {name}")
+    _change(lambda: (_reset if reset else apply)(document), Source.FILE, path.name, say, diff)
 
 
 def read(path: Path) -> Document:
@@ -57,111 +71,43 @@ def read(path: Path) -> Document:
         raise CommandError(str(error)) from None
 
 
-def _said(result: str) -> str:
-    return {CREATED: _("created"), UPDATED: _("updated"), UNCHANGED: _("unchanged")}[result]
+def _reset(document: Document) -> list[Result]:
+    """Apply a document that names everything: what it does not say to be disabled is enabled."""
+    tables = {table: [_complete(entry) for entry in getattr(document, table)] for table in snapshot.EMPTY}
+    document = replace(document, **tables)
+    return [*apply(document), *remove_others(document)]
 
 
-def apply(document: Document) -> list[tuple[str, str, str]]:
-    """Apply a document in one transaction. Returns (kind, name, result) of each entry. Raises `ConfigError`."""
-    with transaction.atomic():
-        return [
-            *((_("provider"), entry["name"], _provider(entry)) for entry in document.providers),
-            *((_("model"), entry["name"], _model(entry)) for entry in document.models),
-            *((_("agent"), entry["slug"], _agent(entry)) for entry in document.agents),
-        ]
+def _complete(entry: snapshot.Entry) -> snapshot.Entry:
+    return {**entry, "enabled": True if entry["enabled"] is None else entry["enabled"]}
 
 
-def _provider(entry: Entry) -> str:
-    values = {key: entry[key] for key in ("backend", "base_url", "timeouts", "headers", "options")}
-    old = Provider.objects.filter(name=entry["name"]).first()
-    moved = old is not None and _origin(old.base_url) != _origin(entry["base_url"])
-    provider, result = _upsert("providers", Provider, {"name": entry["name"]}, values)
-    # A key must not go to another host just because somebody changed the address.
-    pool = [] if entry["api_keys"] is None and moved else entry["api_keys"]
-    if pool is not None and set_keys(provider, pool) and result is UNCHANGED:
-        return UPDATED
-    return result
+def go_back(number: int, say: Say, diff: bool = False) -> None:
+    """Restore a version. Raises `CommandError`, and then nothing was written."""
+    _change(lambda: restore(number), Source.RESTORE, str(number), say, diff)
 
 
-def _origin(url: str) -> tuple[str, str]:
+def _change(make: Callable[[], list[Result]], source: Source, note: str, say: Say, only_look: bool) -> None:
     try:
-        parts = urlsplit(url)
-    except ValueError:
-        # Whatever it was, it was another place.
-        return "", url
-    return parts.scheme, parts.netloc.lower()
+        made = config_history.change(make, source, note, only_look)
+    except (ConfigError, ImproperlyConfigured) as error:
+        raise CommandError(str(error)) from None
+    for line in (config_history.preview if only_look else config_history.report)(made):
+        say(line)
 
 
-def set_keys(provider: Provider, pool: list[dict[str, str]]) -> bool:
-    """Make the pool what the file says; a key that was there keeps its row. Says whether anything changed."""
-    kept = [(row, _secrets(row)) for row in provider.credentials.all()]
-    if [secrets for _row, secrets in kept] == pool:
-        return False
-    for position, secrets in enumerate(pool):
-        row = next((row for row, old in kept if old == secrets), None) or Credential(provider=provider)
-        kept = [(other, old) for other, old in kept if other is not row]
-        if row.pk is None:
-            row.set_secrets(secrets)
-        row.position = position
-        row.save()
-    Credential.objects.filter(pk__in=[row.pk for row, _old in kept]).delete()
-    return True
+def list_versions(say: Say) -> None:
+    for line in config_history.listed():
+        say(line)
 
 
-def _secrets(row: Credential) -> dict[str, str] | None:
+def write(path: Path | None, say: Say) -> None:
+    """Write what is there to a file, or print it."""
+    text = export(snapshot.take())
+    if path is None:
+        say(text)
+        return
     try:
-        return row.secrets()
-    except Undecipherable:
-        return None
-
-
-def _model(entry: Entry) -> str:
-    values = {key: value for key, value in entry.items() if key != "name"}
-    values["provider"] = Provider.objects.filter(name=entry["provider"]).first()
-    if values["provider"] is None:
-        raise fault(
-            "models", entry["name"], "provider", _("there is no provider {name}").format(name=entry["provider"])
-        )
-    return _upsert("models", LanguageModel, {"name": entry["name"]}, values)[1]
-
-
-def _agent(entry: Entry) -> str:
-    slug = entry["slug"]
-    known = {model.name: model for model in LanguageModel.objects.all()}
-    for key, name in [("model", entry["model"]), *(("fallbacks", name) for name in entry["fallbacks"])]:
-        if name not in known:
-            raise fault("agents", slug, key, _("there is no model {name}").format(name=name))
-    values = {key: value for key, value in entry.items() if key not in ("slug", "access")}
-    values["model"] = known[entry["model"]]
-    if not AgentSettings.objects.filter(slug=slug).exists():
-        values["position"] = next_position()
-    groups = entry["access"] if isinstance(entry["access"], list) else []
-    values["access"] = AgentSettings.Access.GROUPS.value if groups else entry["access"]
-    agent, result = _upsert("agents", AgentSettings, {"slug": slug}, values)
-    agent.groups.set([Group.objects.get_or_create(name=name)[0] for name in groups])
-    changed = versions.record(agent)
-    return UPDATED if changed and result is UNCHANGED else result
-
-
-def next_position() -> int:
-    """Return the place behind all agents that there are."""
-    last = AgentSettings.objects.aggregate(last=models.Max("position"))["last"]
-    return 0 if last is None else last + 1
-
-
-def _upsert(table: str, model: type[Row], key: dict[str, str], values: dict[str, Any]) -> tuple[Row, str]:
-    """Create or change the row with this key. Raises `ConfigError` where the model refuses a value."""
-    row = model._default_manager.filter(**key).first()
-    created = row is None
-    row = row or model(**key)
-    if not created and all(getattr(row, name) == value for name, value in values.items()):
-        return row, UNCHANGED
-    for name, value in values.items():
-        setattr(row, name, value)
-    try:
-        row.full_clean()
-    except ValidationError as error:
-        name, messages = next(iter(error.message_dict.items()))
-        raise fault(table, next(iter(key.values())), name, messages[0]) from None
-    row.save()
-    return row, CREATED if created else UPDATED
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"{path}: {error.strerror}") from None

@@ -13,12 +13,12 @@ from django.db import transaction
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from llmapp import versions
+from llmapp import history, versions
 from llmapp.models import AgentSettings, LanguageModel, Provider
 from llmapp.views.demo import token_for
 
+from .config_apply import apply, next_position, set_keys
 from .config_file import Document, Entry, parse
-from .configure import apply, next_position, set_keys
 
 USERNAME = "admin"
 
@@ -101,6 +101,7 @@ def make() -> None:
             _follow_environment(entry)
         if missing.agents:
             _put_last(SCRIPTED)
+        history.record(source=history.Source.DEMO)
 
 
 def sign_in_path() -> str:

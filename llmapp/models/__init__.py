@@ -9,6 +9,7 @@ from .probes import Probe
 from .providers import Credential, LanguageModel, Provider
 from .runs import Run, RunEvent, Worker
 from .usage import Attempt, Call
+from .versions import ConfigurationVersion
 
 __all__ = [
     "AgentSettings",
@@ -16,6 +17,7 @@ __all__ = [
     "ApiToken",
     "Attempt",
     "Call",
+    "ConfigurationVersion",
     "Conversation",
     "Credential",
     "Duty",

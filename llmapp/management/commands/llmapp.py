@@ -1,4 +1,4 @@
-"""`manage.py llmapp serve | configure | token | doctor`: a name for each; what they do is in the modules beside."""
+"""`manage.py llmapp COMMAND`: a name for each command; what they do is in the modules beside."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ from django.core.management.base import CommandParser
 from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
-from llmapp.management import configure, doctor, serve, token
+from llmapp.management import configure, doctor, rotate_keys, serve, token
 from llmapp.management.database import unapplied
 
 #: Name -> module with `add_arguments(parser)` and `handle(**options)`.
-COMMANDS = {"serve": serve, "configure": configure, "token": token, "doctor": doctor}
+COMMANDS = {
+    "serve": serve,
+    "configure": configure,
+    "rotate-keys": rotate_keys,
+    "token": token,
+    "doctor": doctor,
+}
 
 #: What Django adds to the options of every command.
 DJANGO_OPTIONS = {
