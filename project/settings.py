@@ -141,6 +141,8 @@ LOGGING = {
     "loggers": {
         # Not one line for each page that is not there.
         "django.request": {"level": "ERROR", "filters": ["ready"]},
+        # Nor one for each scanner that makes up a host name: it gets a 400.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         "llmapp": {"level": "INFO"},
     },
 }

@@ -16,7 +16,7 @@ from llmapp.runs.access import NotThere
 from . import errors
 from .auth import Identity, identify
 from .bridge import in_thread
-from .sse import Stream
+from .sse import EVENTS, HEADERS, Stream
 
 #: Bytes of a request's body. What starts a run brings its whole thread along.
 BODY_LIMIT = 64 * 1024
@@ -30,6 +30,8 @@ def endpoint(**handlers: Handler) -> Callable[..., Any]:
 
     A handler is called in a thread as `handler(request, identity, **url_arguments)` and returns a dict
     (200), a response, or a `Stream`. It may raise `ApiError`, `NotThere` and `Refused`.
+
+    HEAD is answered like GET, without a body: the server leaves it out, but a stream has to end first.
     """
 
     @csrf_exempt  # checked in `_admit`, for sessions only
@@ -48,7 +50,7 @@ def _answer(handlers: dict[str, Handler], request: HttpRequest, arguments: dict[
             raise
         return answer.response()
     if isinstance(result, Stream):
-        return result
+        return HttpResponse(content_type=EVENTS, headers=HEADERS) if request.method == "HEAD" else result
     response = JsonResponse(result) if isinstance(result, dict) else result
     response.headers.setdefault("Cache-Control", "no-store")
     return response
@@ -57,9 +59,9 @@ def _answer(handlers: dict[str, Handler], request: HttpRequest, arguments: dict[
 def _handle(
     handlers: dict[str, Handler], request: HttpRequest, arguments: dict[str, str]
 ) -> dict[str, Any] | HttpResponse | Stream:
-    method = request.method or ""
+    method = "GET" if request.method == "HEAD" else request.method or ""
     if (handler := handlers.get(method)) is None:
-        raise errors.method_not_allowed(method, ", ".join(handlers))
+        raise errors.method_not_allowed(request.method or "", ", ".join(handlers))
     identity = _admit(request)
     if not all(id.isprintable() for id in arguments.values()):
         raise NotThere  # no id is like that, and a database might stumble over it

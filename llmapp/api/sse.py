@@ -36,6 +36,10 @@ TICK = 1.0
 
 Event = tuple[int, str]
 
+EVENTS = "text/event-stream"
+#: nginx would otherwise collect the answer before it passes any of it on.
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
 
 @dataclass(frozen=True, slots=True)
 class Stream:
@@ -46,11 +50,9 @@ class Stream:
     after: int = 0
 
     def response(self) -> StreamingHttpResponse:
-        # nginx would otherwise collect the answer before it passes any of it on.
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         # The reader's language is known now, and no longer while the stream is open.
         frames = _frames(self, goodbye=_goodbye())
-        return StreamingHttpResponse(frames, content_type="text/event-stream", headers=headers)
+        return StreamingHttpResponse(frames, content_type=EVENTS, headers=HEADERS)
 
 
 async def _frames(stream: Stream, goodbye: bytes) -> AsyncGenerator[bytes]:

@@ -31,11 +31,16 @@ TOO_MANY_FAILURES = 4
 
 def celery_app() -> str:
     """Return the module of the site's Celery app: `celery.py` beside its settings, else ours."""
-    candidates = [settings.SETTINGS_MODULE, settings.ASGI_APPLICATION or ""]
+    candidates = [settings.SETTINGS_MODULE or "", asgi_application()]
     for package in (name.split(".")[0] for name in candidates):
         if package and find_spec(f"{package}.celery"):
             return package
     return "llmapp"
+
+
+def asgi_application() -> str:
+    """Return what the settings name, or an empty text: Django itself has no such setting, and no default of it."""
+    return getattr(settings, "ASGI_APPLICATION", None) or ""
 
 
 def health_path() -> str:
@@ -62,9 +67,9 @@ class Site:
         self._ready = threading.Event()
 
     def _web(self) -> list[str]:
-        if not settings.ASGI_APPLICATION:
+        if not (application := asgi_application()):
             raise CommandError(_("settings.ASGI_APPLICATION is not set."))
-        module, _dot, name = settings.ASGI_APPLICATION.rpartition(".")
+        module, _dot, name = application.rpartition(".")
         listen = ["-b", self._host.strip("[]"), "-p", str(self._port)]
         quiet = ["-v", "0", "--no-server-name", "--application-close-timeout", "5"]
         return ["daphne", *listen, *quiet, f"{module}:{name}"]

@@ -122,6 +122,26 @@ def test_scrolling_follows_only_at_the_live_edge(page: Page) -> None:
     page.keyboard.press("Escape")
 
 
+def test_nothing_lies_over_the_suggestions_of_an_empty_chat(page: Page) -> None:
+    page.set_viewport_size({"width": 375, "height": 280})
+    chat.open_new(page, "quick")
+    scroller = page.locator("[data-scroller]")
+    assert scroller.evaluate("s => s.scrollHeight - s.clientHeight") > 40
+    # Observers have been called when a frame was painted.
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    expect(page.locator("[data-latest]")).to_be_hidden()
+
+
+def test_the_mark_before_the_agent_s_name_stays(page: Page) -> None:
+    """Also when the choice between agents has become one of them."""
+    chat.open_new(page, "quick")
+    expect(page.locator(".llmapp-picker .llmapp-mark")).to_be_visible()
+    chat.say(page, "hello")
+    expect(page.locator("select[data-agents]")).to_have_count(0)
+    expect(page.locator(".llmapp-picker .llmapp-mark")).to_be_visible()
+    expect(page.locator(".llmapp-picker")).to_have_text("quick", ignore_case=True)
+
+
 def test_screen_readers_hear_states_and_no_tokens(page: Page) -> None:
     chat.open_new(page, "endless")
     page.evaluate("""

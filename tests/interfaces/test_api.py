@@ -87,6 +87,21 @@ async def test_a_wrong_method_names_the_right_ones(client: AsyncClient, path: st
     assert "GET" in response.headers["Allow"]
 
 
+async def test_head_is_get_without_a_body(client: AsyncClient, person: Any, agent: Any) -> None:
+    """Also of a stream, which ends at once; an address that takes POST only has none."""
+    run = (await in_thread(submit, person, "hello")).run
+    for path, kind in [
+        (LIST, "application/json"),
+        (f"/api/runs/{run.public_id}", "application/json"),
+        (f"/api/runs/{run.public_id}/events", "text/event-stream"),
+    ]:
+        response = await client.head(path)
+        assert (response.status_code, response.headers["Content-Type"], response.streaming) == (200, kind, False)
+        assert response.content == b""
+    assert (await client.head(f"/api/runs/{run.public_id}/stop")).status_code == 405
+    assert (await client.head("/api/runs/nowhere")).status_code == 404
+
+
 @pytest.mark.parametrize("path", ["/api/conversations", LIST, "/api/status", "/api/status/"])
 async def test_a_slash_at_the_end_is_free(client: AsyncClient, path: str) -> None:
     assert (await client.get(path)).status_code == 200

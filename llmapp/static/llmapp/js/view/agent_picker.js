@@ -16,7 +16,11 @@ export class AgentPicker extends EventTarget {
   }
 
   fix() {
-    this.#select?.closest("label").replaceWith(element("span", "llmapp-picker", this.#option.label));
+    if (!this.#select) return;
+    const label = this.#select.closest("label");
+    const fixed = element("span", "llmapp-picker");
+    fixed.append(label.querySelector("svg"), this.#option.label);
+    label.replaceWith(fixed);
     this.#select = null;
   }
 

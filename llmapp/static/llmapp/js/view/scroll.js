@@ -49,6 +49,7 @@ export class Scroll {
   }
 
   #showButton() {
-    this.#button.hidden = this.#following || this.#distance < NEAR;
+    // An empty chat has no latest line, however small its window.
+    this.#button.hidden = this.#following || this.#distance < NEAR || Boolean(find("empty"));
   }
 }
