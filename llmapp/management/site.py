@@ -6,7 +6,6 @@ import http.client
 import signal
 import threading
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 from django.conf import settings
@@ -15,6 +14,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext as _
 
 from llmapp.runs.queue import QUEUE
+from llmapp.whereabouts import celery_package
 
 from . import demo
 from .processes import Child, Children, Say, environment
@@ -27,15 +27,6 @@ LATE = 20.0
 
 #: A child that dies so often before the site was ready will not get better.
 TOO_MANY_FAILURES = 4
-
-
-def celery_app() -> str:
-    """Return the module of the site's Celery app: `celery.py` beside its settings, else ours."""
-    candidates = [settings.SETTINGS_MODULE, settings.ASGI_APPLICATION or ""]
-    for package in (name.split(".")[0] for name in candidates):
-        if package and find_spec(f"{package}.celery"):
-            return package
-    return "llmapp"
 
 
 def health_path() -> str:
@@ -72,7 +63,19 @@ class Site:
     def _worker(self, concurrency: int) -> list[str]:
         # Gossip, mingle and heartbeat are for workers that know each other; ours meet in the database.
         alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        return ["celery", "-A", celery_app(), "worker", "-Q", QUEUE, "-P", "threads", "-c", str(concurrency), *alone]
+        return [
+            "celery",
+            "-A",
+            celery_package(),
+            "worker",
+            "-Q",
+            QUEUE,
+            "-P",
+            "threads",
+            "-c",
+            str(concurrency),
+            *alone,
+        ]
 
     def run(self) -> None:
         """Run until a signal comes, or until it is clear that nothing will."""
