@@ -44,11 +44,20 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site
         yield made
 
 
+#: The agent that the README's own template speaks of.
+SUPPORT = """
+[[agents]]
+slug = "support"
+model = "quick"
+access = "authenticated"
+"""
+
+
 class InstalledSite(Site):
     def __init__(self, python: Path, folder: Path) -> None:
         installed.start_project(python, folder)
         installed.add_llmapp(folder)
-        super().__init__(folder / "var", config())
+        super().__init__(folder / "var", config() + SUPPORT)
         self.folder = folder
         self.manage_py = [str(python), "manage.py"]
         self.env = {**installed.environment_of_installed(self.home), "DJANGO_SUPERUSER_PASSWORD": PASSWORD}
@@ -93,6 +102,7 @@ def test_the_readme_asks_for_ten_lines_at_most() -> None:
         "static/llmapp/icon.svg",
         "static/llmapp/css/tokens.css",
         "static/llmapp/js/chat.js",
+        "static/llmapp/js/widget.js",
         "static/llmapp/js/view/dom.js",
         "locale/zh_Hans/LC_MESSAGES/django.mo",
         "migrations/0001_initial.py",
@@ -158,6 +168,19 @@ def test_the_websocket_is_open(page: Page) -> None:
         chat.say(page, "Hello")
     assert opened.value.url.startswith("ws://")
     chat.wait_for_end(page)
+
+
+@pytest.mark.parametrize("frame", [".llmapp-chat", ".llmapp-widget-panel iframe"])
+def test_a_template_of_the_site_has_a_chat_in_it(page: Page, frame: str) -> None:
+    page.goto("/help/")
+    if "widget" in frame:
+        page.click(".llmapp-widget-button")
+    inside = page.frame_locator(frame)
+    expect(inside.locator("body[data-frame]")).to_be_attached()
+    inside.locator(chat.BOX).fill("Hello from the help page")
+    inside.locator(chat.BOX).press("Enter")
+    expect(inside.locator("[data-body]")).to_have_text("A quick answer with code.")
+    expect(page.locator("h1")).to_have_text("Bicycles")
 
 
 def test_the_admin_answers(page: Page) -> None:

@@ -82,13 +82,23 @@ def add_llmapp(folder: Path) -> None:
     """Paste the README's lines."""
     for name, lines in lines_to_paste().items():
         append(folder / "mysite" / name, lines)
+    template = folder / "templates" / "help.html"
+    template.write_text(template.read_text().replace("Ask us anything.</p>", f"Ask us anything.</p>{template_lines()}"))
 
 
 def lines_to_paste() -> dict[str, str]:
     """Return what README's "Add it to your site" wants in each file."""
-    section = (ROOT / "README.md").read_text().partition("\n## Add it to your site\n")[2].partition("\n## ")[0]
-    blocks = re.findall(r"```python\n# (\S+\.py), at the end\n(.*?)```", section, re.S)
-    return dict(blocks)
+    return dict(re.findall(r"```python\n# (\S+\.py), at the end\n(.*?)```", section(), re.S))
+
+
+def template_lines() -> str:
+    """Return what it wants in a template."""
+    (lines,) = re.findall(r"```django\n(.*?)```", section(), re.S)
+    return str(lines)
+
+
+def section() -> str:
+    return (ROOT / "README.md").read_text().partition("\n## Add it to your site\n")[2].partition("\n## ")[0]
 
 
 def append(path: Path, text: str) -> None:
