@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.auth.forms import AuthenticationForm
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.auth.views import LoginView
 from django.template import Context, Template
 from django.test import Client, override_settings
 
@@ -116,3 +119,17 @@ def test_the_templates_and_blocks_that_may_be_overridden_are_there() -> None:
     assert len(blocks) == 13
     assert [name for name in names if not (templates / name).exists()] == []
     assert [block for block in blocks if f"{{% block {block} %}}" not in text] == []
+
+
+def test_the_sign_in_asks_for_what_people_sign_in_with(rf: Any) -> None:
+    class ByEmail(AuthenticationForm):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.fields["username"].label = "E-mail"
+
+    view = LoginView.as_view(template_name="llmapp/sign_in.html", authentication_form=ByEmail)
+    request = rf.get("/")
+    request.session, request.user = {}, AnonymousUser()
+    content = view(request).render().content.decode()
+    assert "<label>E-mail" in content
+    assert "User name" not in content
