@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render, resolve_url
+from django.shortcuts import render, resolve_url
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 
-from llmapp.api.auth import identify
+from llmapp.api.auth import bearer, identify
 from llmapp.api.bridge import in_thread
+from llmapp.api.errors import unauthenticated
 from llmapp.models import Conversation
 from llmapp.runs.access import NotThere, agents_for, find_conversation
 
@@ -32,15 +33,21 @@ async def embedded(request: HttpRequest, agent: str, conversation: uuid.UUID | N
 
 def _answer(request: HttpRequest, slug: str, id: uuid.UUID | None) -> HttpResponse:
     if (identity := identify(request)) is None:
+        if bearer(request.headers.get("Authorization", "")) is not None:
+            return unauthenticated().response()
         return render(request, "llmapp/embedded_sign_in.html", {"sign_in": _sign_in(request)})
     request.user = identity.user
-    page = reverse("llmapp:embedded", args=[slug])
     try:
-        conversation = _find(request, slug, id)
+        return _page(request, slug, _find(request, slug, id))
     except NotThere:
         # It was deleted, or is of somebody who used this browser before: the page forgets it and begins anew.
-        return redirect(f"{page}?new")
-    return render(request, "llmapp/embedded.html", _context(request, slug, page, conversation))
+        return _page(request, slug, None, status=404)
+
+
+def _page(request: HttpRequest, slug: str, conversation: Conversation | None, status: int = 200) -> HttpResponse:
+    context = _context(request, slug, conversation)
+    context["config"]["gone"] = status == 404
+    return render(request, "llmapp/embedded.html", context, status=status)
 
 
 def _find(request: HttpRequest, slug: str, id: uuid.UUID | None) -> Conversation | None:
@@ -53,10 +60,10 @@ def _find(request: HttpRequest, slug: str, id: uuid.UUID | None) -> Conversation
     return conversation
 
 
-def _context(request: HttpRequest, slug: str, page: str, conversation: Conversation | None) -> dict[str, Any]:
+def _context(request: HttpRequest, slug: str, conversation: Conversation | None) -> dict[str, Any]:
     agent = next((agent for agent in agents_for(request.user) if agent.slug == slug), None)
     context = basics(request, conversation, Thread.of(conversation), agent)
-    context["config"] |= {"page": page, "embedded": slug}
+    context["config"] |= {"page": reverse("llmapp:embedded", args=[slug]), "embedded": slug}
     return context | {"base": "llmapp/embedded_base.html", "embedded": True, "agents": [agent] if agent else []}
 
 

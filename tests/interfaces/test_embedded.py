@@ -58,7 +58,10 @@ def test_a_conversation_that_is_not_there_becomes_a_new_one(
     owner = {"other": other, "another agent": person}.get(whose)
     found = Conversation.objects.create(user=owner, agent=None if owner == person else agent) if owner else None
     answer = page.get(f"/chat/embed/{agent.slug}/{found.pk if found else uuid.uuid4()}/")
-    assert (answer.status_code, answer["Location"]) == (302, f"/chat/embed/{agent.slug}/?new")
+    assert answer.status_code == 404
+    assert answer["X-Frame-Options"] == "SAMEORIGIN"
+    assert '"conversation": null' in answer.content.decode()
+    assert '"gone": true' in answer.content.decode()
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ class Alone {
 function resumes() {
   if (config.conversation) return false;
   const asksForNew = new URLSearchParams(location.search).has("new");
-  if (asksForNew) remembered.value = null;
+  if (asksForNew || config.gone) remembered.value = null;
   const id = remembered.value;
   if (id) location.replace(`${config.page}${id}/`);
   return Boolean(id);
