@@ -27,8 +27,10 @@ class AppSettings:
     MAX_MESSAGE_LENGTH: int = 100_000
     #: Whether prompts and answers may appear in the log `llmapp.content`.
     LOG_CONTENT: bool = False
-    #: A worker renews its lease every third of this; when it runs out, its runs are taken over.
+    #: When a worker has not renewed its lease for this long, its runs are taken over.
     LEASE_SECONDS: float = 12
+    #: How often a worker renews its lease. One that misses three is said to be away.
+    HEARTBEAT_SECONDS: float = 1
     #: How often each worker process sweeps.
     SWEEP_SECONDS: float = 2
     #: What a run may take beyond its timeout before the sweeper ends it.

@@ -32,6 +32,13 @@ def websocket_application() -> Any:
     """Return the websockets behind Django's session and sign-in.
 
     The consumer checks the origin itself: a validator around it would also refuse programs, which have a
-    token and no origin.
+    token and no origin. Any other address is refused like one that is not yours; the router alone would make
+    an error of it.
     """
-    return AuthMiddlewareStack(URLRouter(websocket_urlpatterns))
+    return AuthMiddlewareStack(URLRouter([*websocket_urlpatterns, re_path("", _refuse)]))  # type: ignore[arg-type]
+
+
+async def _refuse(scope: Any, receive: Any, send: Any) -> None:
+    """Close a socket before it opens: the server answers 403."""
+    await receive()
+    await send({"type": "websocket.close"})

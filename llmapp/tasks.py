@@ -1,4 +1,4 @@
-"""The Celery door: one task, and the life of a worker process."""
+"""The Celery door: runs, probes, and the life of a worker process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import shared_task, signals
 
-from .runs import worker
+from .runs import probe, probing, worker
 from .runs.queue import QUEUE, TASK
 
 logger = logging.getLogger("llmapp.runs")
@@ -20,6 +20,12 @@ def execute(run_id: str) -> None:
     worker.process().execute(uuid.UUID(run_id))
 
 
+@shared_task(name=probe.TASK, queue=QUEUE, ignore_result=True)  # type: ignore[untyped-decorator]
+def examine(probe_id: str) -> None:
+    """Test a provider or a model. Delivered twice it is harmless: a probe is claimed once."""
+    probing.carry_out(uuid.UUID(probe_id))
+
+
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]
 def start_in_child(**kwargs: Any) -> None:
     """Prefork and solo pools: each child is a worker of its own, with one run at a time."""
@@ -29,6 +35,9 @@ def start_in_child(**kwargs: Any) -> None:
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
 def start_in_main(sender: Any = None, **kwargs: Any) -> None:
     """Threads pool: this process holds all runs. It is there before the first run comes."""
+    if (hub := getattr(sender, "hub", None)) is not None:
+        # With RabbitMQ, Celery's loop may sleep for ten seconds before it sees a SIGTERM.
+        hub.call_repeatedly(1.0, lambda: None)
     pool = getattr(sender, "pool", None)
     if pool is not None and type(pool).__module__.endswith(".thread"):
         worker.process(concurrency=pool.limit)

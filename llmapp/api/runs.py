@@ -41,12 +41,12 @@ def show_run(request: HttpRequest, identity: Identity, run: str) -> dict[str, An
 
 
 def follow_run(request: HttpRequest, identity: Identity, run: str) -> Stream:
-    """The run's events after `Last-Event-ID`, else after `?after=`, else all."""
+    """The run's events after `Last-Event-ID`, else after `?after=`, else all. What is empty counts as left out."""
     row = find_run(identity.user, run)
     after = 0
-    if (last := request.headers.get("Last-Event-ID")) is not None:
+    if last := request.headers.get("Last-Event-ID"):
         after = read_number(last, "Last-Event-ID")
-    elif (asked := request.GET.get("after")) is not None:
+    elif asked := request.GET.get("after"):
         after = read_number(asked, "after")
     return Stream(identity, row.pk, after)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from llmapp.core import run_state
+from llmapp.core.usage import spell
 from llmapp.models import Conversation, Message, Run
 
 USAGE = ("input_tokens", "cached_input_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
@@ -23,15 +23,10 @@ def run(run: Run) -> dict[str, Any]:
         "status": run.status,
         "error": {"kind": run.error_kind, "message": run.error_message} if run.error_kind else None,
         "usage": {name: getattr(run, name) for name in USAGE},
-        "cost": money(run.cost),
+        "cost": None if run.cost is None else spell(run.cost),
         "attempts": run.attempts_used,
         "continues": run.continues.public_id if run.continues else None,
     }
-
-
-def money(amount: Decimal | None) -> str | None:
-    """Spell an amount without an exponent and without zeros that mean nothing."""
-    return None if amount is None else format(amount.normalize(), "f")
 
 
 def conversation(conversation: Conversation, active: Run | None) -> dict[str, Any]:

@@ -1,16 +1,16 @@
-"""Whether any worker is alive, asked of the database at most every 2 s for a whole process."""
+"""Whether any worker is alive, asked of the database at most every second for a whole process."""
 
 from __future__ import annotations
 
 import asyncio
 from weakref import WeakKeyDictionary
 
-from llmapp.runs.lease import live_workers
+from llmapp.runs.lease import present_workers
 
 from .bridge import in_thread
 
 #: Seconds for which an answer is good.
-FRESH = 2.0
+FRESH = 1.0
 
 
 class WorkerWatch:
@@ -22,7 +22,7 @@ class WorkerWatch:
         self._alive = False
 
     async def alive(self) -> bool:
-        """Return whether a worker holds a lease, as of `FRESH` seconds ago at most."""
+        """Return whether a worker was heard of just now, as of `FRESH` seconds ago at most."""
         async with self._lock:
             now = asyncio.get_running_loop().time()
             if now - self._asked_at >= FRESH:
@@ -40,4 +40,4 @@ def worker_watch() -> WorkerWatch:
 
 
 def any_alive() -> bool:
-    return live_workers().exists()
+    return present_workers().exists()

@@ -16,6 +16,13 @@ from llmapp.core.messages import ChatMessage
 from llmapp.core.stream import Delta
 from llmapp.core.timeouts import Timeouts
 
+#: Settings that an agent cannot have: what a request is made of, where it goes, and with which key.
+RESERVED_SETTINGS = frozenset(
+    {"model", "messages", "stream", "stream_options", "tools"}
+    # Arguments of litellm that would send it elsewhere.
+    | {"api_base", "api_key", "base_url", "custom_llm_provider", "extra_headers", "fallbacks", "headers", "model_list"}
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:

@@ -44,14 +44,14 @@ class HttpClient:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._transport = AiohttpTransport(verify=_ssl_context(), client=self._make_session)
+        self._transport = AiohttpTransport(verify=ssl_context(), client=self._make_session)
 
     def _make_session(self) -> aiohttp.ClientSession:
         tracing = aiohttp.TraceConfig()
         tracing.on_connection_reuseconn.append(_note_reuse)
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=max(self._endpoint.concurrency, 1), keepalive_timeout=KEEP_ALIVE, ssl=_ssl_context()
+                limit=max(self._endpoint.concurrency, 1), keepalive_timeout=KEEP_ALIVE, ssl=ssl_context()
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -164,12 +164,12 @@ class SharedConnections:
     def __init__(self) -> None:
         # No limit: what the library opens here belongs to several endpoints, and must not make one wait for another.
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ssl=_ssl_context()),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ssl=ssl_context()),
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
         )
         self.client = httpx.AsyncClient(
-            transport=_Draining(verify=_ssl_context(), client=self.session),
+            transport=_Draining(verify=ssl_context(), client=self.session),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             follow_redirects=False,
             trust_env=False,
@@ -198,7 +198,7 @@ async def _read_to_the_end(chunks: AsyncIterable[bytes]) -> None:
 
 
 @functools.cache
-def _ssl_context() -> ssl.SSLContext:
+def ssl_context() -> ssl.SSLContext:
     return httpx.create_ssl_context(trust_env=False)
 
 

@@ -15,7 +15,7 @@ from llmapp.core.stream import Delta, Finish, FinishReason, ReasoningDelta, Text
 from llmapp.core.text import Mender, mend
 from llmapp.core.usage import Usage
 
-from .base import ModelRequest
+from .base import RESERVED_SETTINGS, ModelRequest
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "stop": FinishReason.STOP,
@@ -42,7 +42,7 @@ BREAKS = frozenset({"error", "insufficient_system_resource", "network_error", "a
 
 
 def request_body(request: ModelRequest, options: Mapping[str, Any], limit_name: str = "max_tokens") -> dict[str, Any]:
-    """Return the JSON body. Settings win over ours; a setting of None takes the parameter out."""
+    """Return the JSON body. A setting wins over a default, and takes it out with None; reserved ones are skipped."""
     body: dict[str, Any] = {
         "model": request.model,
         "messages": messages_body(request.messages, request.system_role),
@@ -54,8 +54,7 @@ def request_body(request: ModelRequest, options: Mapping[str, Any], limit_name: 
         body[limit_name] = request.max_output_tokens
     if request.tools:
         body["tools"] = list(request.tools)
-    body.update(request.settings)
-    body["stream"] = request.streaming
+    body.update({name: value for name, value in request.settings.items() if name not in RESERVED_SETTINGS})
     return {name: value for name, value in body.items() if value is not None}
 
 

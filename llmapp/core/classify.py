@@ -9,12 +9,14 @@ The order of asking, which is the order of trust:
 4. Usual words (`rate_limit_error`), then the status.
 
 General sentences (server error, connection, permission, ...) yield to usual words and to a status that
-knows better. A 200 without a word of error is an answer that we could not read.
+knows better. A status inside the body counts where there is none outside, or one of success. A 200 without a
+word of error is an answer that we could not read; a 5xx never is, for its page is not the provider's own.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import datetime
 
 from .error_body import Said, flatten
@@ -61,6 +63,15 @@ def classify(facts: ErrorFacts, now: datetime | float | None = None) -> Failure:
 
 
 def _kind(said: Said) -> ErrorKind:
+    if said.status is not None and said.status < 300 and (inner := _inner_status(said)) is not None:
+        said = replace(said, status=inner)
+    kind = _said_kind(said)
+    if kind is ErrorKind.INVALID_RESPONSE and said.status is not None and said.status >= 500:
+        return STATUSES.get(said.status, ErrorKind.SERVER_ERROR)
+    return kind
+
+
+def _said_kind(said: Said) -> ErrorKind:
     for word in said.words:
         if word in DECISIVE_WORDS:
             return DECISIVE_WORDS[word]
@@ -110,8 +121,15 @@ def _by_status(said: Said, sentence: ErrorKind | None) -> ErrorKind | None:
 def _without_status(said: Said) -> ErrorKind:
     if said.status is not None and said.status < 300:
         return ErrorKind.INVALID_RESPONSE
-    inner = next((int(word) for word in said.words if word.isascii() and word.isdigit() and len(word) == 3), None)
-    return STATUSES.get(inner or 0, ErrorKind.SERVER_ERROR)
+    return STATUSES.get(_inner_status(said) or 0, ErrorKind.SERVER_ERROR)
+
+
+def _inner_status(said: Said) -> int | None:
+    """Return the status of an error that is written in the body, where there is one."""
+    return next((int(word) for word in said.words if INNER_STATUS.fullmatch(word)), None)
+
+
+INNER_STATUS = re.compile("[45][0-9]{2}")
 
 
 PARAMETER = re.compile(

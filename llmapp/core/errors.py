@@ -40,12 +40,12 @@ class ErrorKind(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ErrorFacts:
     """What a provider, or the way to it, said when it failed. Facts only, no judgement.
 
     `body` is the parsed JSON where it is JSON, else the text. `exception` is the type and text of the
-    innermost exception, where one was raised.
+    innermost exception, where one was raised. The order of the fields is a contract too.
     """
 
     provider: str = ""

@@ -18,7 +18,7 @@ from decimal import Decimal
 from typing import Any
 
 from .run_state import RunStatus
-from .usage import Usage
+from .usage import Usage, spell
 
 Event = dict[str, Any]
 
@@ -145,7 +145,7 @@ def terminal(
     if seconds is not None:
         metadata["llmapp.seconds"] = round(seconds, 3)
     if cost is not None:
-        metadata["llmapp.cost"] = format(cost, "f")
+        metadata["llmapp.cost"] = spell(cost)
     if model:
         metadata["llmapp.model"] = model
     if (outcome := OUTCOMES.get(status)) is None:

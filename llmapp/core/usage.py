@@ -69,3 +69,8 @@ def cost_of(usage: Usage, prices: Prices) -> Decimal | None:
             return None
         total += tokens * price / MILLION
     return total
+
+
+def spell(cost: Decimal) -> str:
+    """Spell an amount without an exponent and without zeros that mean nothing."""
+    return format(cost.normalize(), "f")

@@ -6,6 +6,7 @@ repeats a value of `api_keys`.
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -43,7 +44,7 @@ class Document:
 def load(path: Path, environ: Mapping[str, str]) -> Document:
     """Read a file. Raises `ConfigError`."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        data = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -55,7 +56,7 @@ def parse(data: Mapping[str, Any], environ: Mapping[str, str]) -> Document:
     """Judge what `tomllib` read. Raises `ConfigError`."""
     for table in data:
         if table not in TABLES:
-            raise ConfigError(_("unknown table [[{table}]]").format(table=table))
+            raise ConfigError(_("unknown table [[{table}]]").format(table=_plain(table)))
     return Document(**{table: _entries(table, data.get(table, []), environ) for table in TABLES})
 
 
@@ -64,9 +65,17 @@ def name_of(table: str, entry: Mapping[str, Any]) -> Any:
 
 
 def fault(table: str, name: object, key: str, why: str) -> ConfigError:
-    """Return the error that names table and key."""
-    where = f'[[{table}]] "{name}"' if isinstance(name, str) else f"[[{table}]]"
-    return ConfigError(f"{where}, key {key}: {why}")
+    """Return the error that names table and key, in one line whatever they are."""
+    where = f"[[{table}]] {_quoted(name)}" if isinstance(name, str) else f"[[{table}]]"
+    return ConfigError(f"{where}, key {_plain(key)}: {' '.join(why.split())}")
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=not name.isprintable())
+
+
+def _plain(name: str) -> str:
+    return name if name.isprintable() else json.dumps(name)
 
 
 def _entries(table: str, entries: Any, environ: Mapping[str, str]) -> list[Entry]:
@@ -113,7 +122,7 @@ def from_environment(value: Any, environ: Mapping[str, str]) -> Any:
         case str() if value.startswith(ENV):
             found = environ.get(value.removeprefix(ENV), "").strip()
             if not found:
-                raise ValueError(_("the environment has no {name}").format(name=value.removeprefix(ENV)))
+                raise ValueError(_("the environment has no {name}").format(name=_plain(value.removeprefix(ENV))))
             return found
         case dict():
             return {key: from_environment(item, environ) for key, item in value.items()}
@@ -165,6 +174,6 @@ TABLES: dict[str, dict[str, Rule]] = {
         "max_turns": Rule(values.whole, 20),
         "timeout_limit": Rule(values.whole, 3),
         "violation_limit": Rule(values.whole, 1),
-        "settings": Rule(values.table, dict),
+        "settings": Rule(values.settings, dict),
     },
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 from django.utils.translation import gettext as _
 
+from llmapp.backends.base import RESERVED_SETTINGS
 from llmapp.conf import app_settings
 from llmapp.core.timeouts import Timeouts
 from llmapp.models import AgentSettings
@@ -53,9 +53,13 @@ def whole(value: Any) -> int:
     return value
 
 
+#: Seconds.
+LONGEST = 86_400
+
+
 def seconds(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
-        raise ValueError(_("must be a number of seconds above 0"))
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= LONGEST:
+        raise ValueError(_("must be a number of seconds above 0, and at most a day"))
     return float(value)
 
 
@@ -89,7 +93,8 @@ def timeouts(value: Any) -> dict[str, float]:
     result = {}
     for key, item in _mapping(value).items():
         if key not in known:
-            raise ValueError(_("{name} is unknown; there are {known}").format(name=key, known=", ".join(known)))
+            shown = key if key.isprintable() else json.dumps(key)
+            raise ValueError(_("{name} is unknown; there are {known}").format(name=shown, known=", ".join(known)))
         try:
             result[key] = seconds(item)
         except ValueError as error:
@@ -113,6 +118,14 @@ def table(value: Any) -> dict[str, Any]:
     except (TypeError, ValueError):
         raise ValueError(_("may hold strings, numbers, booleans, lists and tables only")) from None
     return _mapping(value)
+
+
+def settings(value: Any) -> dict[str, Any]:
+    result = table(value)
+    for key in result:
+        if key in RESERVED_SETTINGS:
+            raise ValueError(_("{name} is not a setting of an agent").format(name=json.dumps(key)))
+    return result
 
 
 def _mapping(value: Any) -> dict[str, Any]:

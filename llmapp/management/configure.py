@@ -40,14 +40,21 @@ def handle(file: Path, say: Say) -> None:
 
 def configure(path: Path, say: Say) -> None:
     """Apply a file and say what became of each entry. Raises `CommandError`, and then nothing was written."""
+    document = read(path)
     try:
-        results = apply(load(path, os.environ))
-    except ConfigError as error:
-        raise CommandError(str(error)) from None
-    except ImproperlyConfigured as error:
+        results = apply(document)
+    except (ConfigError, ImproperlyConfigured) as error:
         raise CommandError(str(error)) from None
     for kind, name, result in results:
         say(f"{_said(result):<10} {kind} {name}")
+
+
+def read(path: Path) -> Document:
+    """Return what a file says, without a look at the database. Raises `CommandError`."""
+    try:
+        return load(path, os.environ)
+    except (ConfigError, ImproperlyConfigured) as error:
+        raise CommandError(str(error)) from None
 
 
 def _said(result: str) -> str:
@@ -60,7 +67,7 @@ def apply(document: Document) -> list[tuple[str, str, str]]:
         return [
             *((_("provider"), entry["name"], _provider(entry)) for entry in document.providers),
             *((_("model"), entry["name"], _model(entry)) for entry in document.models),
-            *((_("agent"), entry["slug"], _agent(entry, at)) for at, entry in enumerate(document.agents)),
+            *((_("agent"), entry["slug"], _agent(entry)) for entry in document.agents),
         ]
 
 
@@ -118,20 +125,28 @@ def _model(entry: Entry) -> str:
     return _upsert("models", LanguageModel, {"name": entry["name"]}, values)[1]
 
 
-def _agent(entry: Entry, position: int) -> str:
+def _agent(entry: Entry) -> str:
     slug = entry["slug"]
     known = {model.name: model for model in LanguageModel.objects.all()}
     for key, name in [("model", entry["model"]), *(("fallbacks", name) for name in entry["fallbacks"])]:
         if name not in known:
             raise fault("agents", slug, key, _("there is no model {name}").format(name=name))
     values = {key: value for key, value in entry.items() if key not in ("slug", "access")}
-    values |= {"model": known[entry["model"]], "position": position}
+    values["model"] = known[entry["model"]]
+    if not AgentSettings.objects.filter(slug=slug).exists():
+        values["position"] = next_position()
     groups = entry["access"] if isinstance(entry["access"], list) else []
     values["access"] = AgentSettings.Access.GROUPS.value if groups else entry["access"]
     agent, result = _upsert("agents", AgentSettings, {"slug": slug}, values)
     agent.groups.set([Group.objects.get_or_create(name=name)[0] for name in groups])
     changed = versions.record(agent)
     return UPDATED if changed and result is UNCHANGED else result
+
+
+def next_position() -> int:
+    """Return the place behind all agents that there are."""
+    last = AgentSettings.objects.aggregate(last=models.Max("position"))["last"]
+    return 0 if last is None else last + 1
 
 
 def _upsert(table: str, model: type[Row], key: dict[str, str], values: dict[str, Any]) -> tuple[Row, str]:

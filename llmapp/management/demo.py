@@ -18,7 +18,7 @@ from llmapp.models import AgentSettings, LanguageModel, Provider
 from llmapp.views.demo import token_for
 
 from .config_file import Document, Entry, parse
-from .configure import apply, set_keys
+from .configure import apply, next_position, set_keys
 
 USERNAME = "admin"
 
@@ -95,10 +95,12 @@ def make() -> None:
     _user()
     wanted = _wanted()
     with transaction.atomic():
-        apply(_without_what_exists(wanted))
+        missing = _without_what_exists(wanted)
+        apply(missing)
         for entry in wanted.providers:
             _follow_environment(entry)
-        _put_last(SCRIPTED)
+        if missing.agents:
+            _put_last(SCRIPTED)
 
 
 def sign_in_path() -> str:
@@ -180,7 +182,7 @@ def _follow_environment(entry: Entry) -> None:
 def _put_last(slug: str) -> None:
     # The first agent is the one that a new chat begins with.
     agent = AgentSettings.objects.get(slug=slug)
-    if agent.position < len(PROVIDERS):
-        agent.position = len(PROVIDERS)
+    if AgentSettings.objects.exclude(slug=slug).filter(position__gte=agent.position).exists():
+        agent.position = next_position()
         agent.save(update_fields=["position"])
         versions.record(agent)

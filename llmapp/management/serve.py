@@ -1,6 +1,7 @@
 """`llmapp serve`: one command from a fresh clone to a site where a run can be served.
 
-Whatever can be refused is refused before anything is changed or started, in one line.
+What can be refused is refused in one line before anything is changed or started. Only what a file names that is
+neither in it nor in the database is found after the migration, and before anything is started.
 """
 
 from __future__ import annotations
@@ -101,11 +102,13 @@ def check_port(host: str, port: int) -> int:
 
 def prepare(config: str | None, with_demo: bool, say: Say) -> None:
     """Bring the database up to date, declare the queue, apply the file, make the demo."""
+    from .configure import configure, read
+
+    if config is not None:
+        read(Path(config))
     migrate(say)
     declare_queue(say)
     if config is not None:
-        from .configure import configure
-
         configure(Path(config), say)
     if with_demo:
         demo.make()

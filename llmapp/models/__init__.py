@@ -4,6 +4,8 @@ from .access import ApiToken
 from .agents import AgentSettings, AgentVersion
 from .conversations import Conversation, Message
 from .coordination import Duty
+from .overview import Overview
+from .probes import Probe
 from .providers import Credential, LanguageModel, Provider
 from .runs import Run, RunEvent, Worker
 from .usage import Attempt, Call
@@ -19,6 +21,8 @@ __all__ = [
     "Duty",
     "LanguageModel",
     "Message",
+    "Overview",
+    "Probe",
     "Provider",
     "Run",
     "RunEvent",

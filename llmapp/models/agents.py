@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
-from django.core.validators import MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
@@ -28,7 +28,10 @@ class AgentSettings(models.Model):
     access = models.CharField(_("access"), max_length=20, choices=Access, default=Access.STAFF)
     groups = models.ManyToManyField("auth.Group", blank=True, related_name="+", verbose_name=_("groups"))
     timeout = models.FloatField(
-        _("timeout"), default=600, validators=[MinValueValidator(1)], help_text=_("Seconds for a run.")
+        _("timeout"),
+        default=600,
+        validators=[MinValueValidator(1), MaxValueValidator(86_400)],
+        help_text=_("Seconds for a run."),
     )
     attempts = models.PositiveIntegerField(_("attempts"), default=12, validators=[MinValueValidator(1)])
     max_turns = models.PositiveIntegerField(_("turns"), default=20, validators=[MinValueValidator(1)])

@@ -33,7 +33,11 @@ class Conversation(models.Model):
         verbose_name_plural = _("conversations")
         ordering = ["-updated_at", "-id"]
         permissions = [("view_conversation_content", _("Can read what people wrote"))]
-        indexes = [models.Index(fields=["user", "-updated_at", "-id"], name="llmapp_conversation_newest")]
+        indexes = [
+            models.Index(fields=["user", "-updated_at", "-id"], name="llmapp_conversation_newest"),
+            # For the administration, which lists everybody's.
+            models.Index(fields=["-updated_at", "-id"], name="llmapp_conversation_all"),
+        ]
         constraints = [
             # NULL is not equal to NULL: only names that clients gave are unique.
             models.UniqueConstraint(fields=["user", "client_id"], name="llmapp_conversation_client_id"),

@@ -126,6 +126,8 @@ class LanguageModel(models.Model):
     )
     streaming = models.CharField(_("streaming"), max_length=10, choices=Streaming, default=Streaming.AUTO)
     system_role = models.CharField(_("system role"), max_length=10, choices=SystemRole, default=SystemRole.SYSTEM)
+    #: What a check found out: {"checked_at": ISO time, "features": {name: works|refused|unused|unknown}}.
+    capabilities = models.JSONField(_("capabilities"), default=dict, blank=True, editable=False)
     enabled = models.BooleanField(_("enabled"), default=True)
 
     class Meta:

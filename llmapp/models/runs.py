@@ -116,6 +116,7 @@ class Run(models.Model):
         ordering = ["-created_at"]
         indexes = [
             models.Index(fields=["user", "created_at"], name="llmapp_run_user_created"),
+            models.Index(fields=["-created_at", "-id"], name="llmapp_run_newest"),
             models.Index(fields=["status", "created_at"], name="llmapp_run_active", condition=Q(status__in=ACTIVE)),
             models.Index(
                 fields=["ended_at"],

@@ -62,6 +62,7 @@ class Attempt(models.Model):
         verbose_name = _("attempt")
         verbose_name_plural = _("attempts")
         ordering = ["call", "number"]
+        indexes = [models.Index(fields=["started_at"], name="llmapp_attempt_started")]
         constraints = [
             models.UniqueConstraint(fields=["call", "number"], name="llmapp_attempt_unique"),
             models.CheckConstraint(

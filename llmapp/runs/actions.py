@@ -76,38 +76,35 @@ def submit(
     Raises `Refused`, and `NotThere` for an agent or a conversation that the user may not use.
     """
     _check_ids(message_id, run_id, thread_id, idempotency_key)
-    keys = {"run_id": run_id, "idempotency_key": idempotency_key, "message_id": message_id}
-    conversation = conversation or _known_conversation(user, thread_id)
-    if (earlier := _earlier_run(user, conversation, **keys)) is not None:
-        return Submission(earlier, created=False)
-    _check_text(text)
-    settings = _agent_for(user, agent, conversation)
     try:
         with transaction.atomic():
+            # From here on the sends of one person come one by one: no repeat and no limit is overlooked.
             _hold(user)
+            current = _current(conversation) if conversation else _known_conversation(user, thread_id)
+            if (earlier := _earlier_run(user, current, run_id, idempotency_key, message_id)) is not None:
+                return Submission(earlier, created=False)
+            _check_text(text)
+            settings = _agent_for(user, agent, current)
             _check_rates(user)
-            conversation = conversation or _new_conversation(user, thread_id, text, settings)
-            message = _add_message(conversation, text, message_id)
-            run = _start_run(user, conversation, settings, message, run_id, idempotency_key)
-            _move_to(conversation, message, settings)
-    except IntegrityError:
-        # Somebody was faster: the same request again, or another run in this conversation.
-        conversation = _known_conversation(user, thread_id) if conversation is None else conversation
-        if (earlier := _earlier_run(user, conversation, **keys)) is not None:
-            return Submission(earlier, created=False)
-        raise
+            current = current or _new_conversation(user, thread_id, text, settings)
+            message = _add_message(current, text, message_id)
+            run = _start_run(user, current, settings, message, run_id, idempotency_key)
+            _move_to(current, message, settings)
+    except IntegrityError as error:
+        # What only another person's request, or the database's own constraints, can have caused.
+        raise _busy() from error
     return Submission(run, created=True)
 
 
 def retry(user: Any, run: Run) -> Run:
     """Answer the user message of `run` again, with a new run. The earlier answer stays in the tree."""
-    conversation, message = run.conversation, run.message
-    settings = _agent_for(user, run.agent_slug, conversation)
     with transaction.atomic():
         _hold(user)
+        conversation = _current(run.conversation)
+        settings = _agent_for(user, run.agent_slug, conversation)
         _check_rates(user)
-        new = _start_run(user, conversation, settings, message, None, None)
-        _move_to(conversation, message, settings)
+        new = _start_run(user, conversation, settings, run.message, None, None)
+        _move_to(conversation, run.message, settings)
     return new
 
 
@@ -209,7 +206,7 @@ def _check_rates(user: Any) -> None:
 
 
 def _hold(user: Any) -> None:
-    """Make the sends of one user wait for each other, so that two cannot both be the last allowed."""
+    """Make the sends of one user wait for each other. On SQLite all writers do."""
     users = get_user_model()._default_manager
     if connection.vendor == "postgresql":
         users.select_for_update(no_key=True).get(pk=user.pk)
@@ -218,11 +215,19 @@ def _hold(user: Any) -> None:
 # --- finding what is there ------------------------------------------------------------------
 
 
+def _current(conversation: Conversation) -> Conversation:
+    """Read a conversation as it is now, and hold it: what a socket was opened on may have moved on."""
+    rows = Conversation.objects.select_for_update(of=("self",)).select_related("agent")
+    if (row := rows.filter(pk=conversation.pk).first()) is None:
+        raise NotThere
+    return row
+
+
 def _known_conversation(user: Any, thread_id: str | None) -> Conversation | None:
     if thread_id is None:
         return None
     try:
-        return find_conversation(user, thread_id)
+        return _current(find_conversation(user, thread_id))
     except NotThere:
         key = as_uuid(thread_id)
         if key is not None and Conversation.objects.filter(pk=key).exists():
@@ -320,26 +325,20 @@ def _start_run(
     if Run.objects.filter(conversation=conversation, parent=None, status__in=run_state.ACTIVE).exists():
         raise _busy()
     now = db_now()
-    try:
-        with transaction.atomic():
-            run = Run.objects.create(
-                user=user,
-                conversation=conversation,
-                agent=agent,
-                agent_slug=agent.slug,
-                message=message,
-                idempotency_key=idempotency_key,
-                timeout=agent.timeout,
-                attempts_limit=agent.attempts,
-                created_at=now,
-                enqueued_at=now,
-                queue_until=now + timedelta(seconds=app_settings.QUEUE_TIMEOUT),
-                **_own_id(Run, run_id),
-            )
-    except IntegrityError as error:
-        if "one_active" in str(error) or "conversation_id" in str(error):
-            raise _busy() from None
-        raise
+    run = Run.objects.create(
+        user=user,
+        conversation=conversation,
+        agent=agent,
+        agent_slug=agent.slug,
+        message=message,
+        idempotency_key=idempotency_key,
+        timeout=agent.timeout,
+        attempts_limit=agent.attempts,
+        created_at=now,
+        enqueued_at=now,
+        queue_until=now + timedelta(seconds=app_settings.QUEUE_TIMEOUT),
+        **_own_id(Run, run_id),
+    )
     said = {"id": message.public_id, "role": "user", "content": message.text}
     log.append(run.pk, [ev.run_started(conversation.thread_id, run.public_id, said)])
     logger.info("run %s queued", run.pk, extra={"action": "run_queued", "run": str(run.pk)})

@@ -40,7 +40,7 @@ def _agent(agent: AgentSettings, concurrency: int) -> AgentSpec:
         raise _missing(f"model {agent.model.name!r} is disabled, and so are its fallbacks")
     return AgentSpec(
         slug=agent.slug,
-        models=tuple(_model(model, concurrency) for model in chain),
+        models=tuple(model_of(model, concurrency) for model in chain),
         instructions=agent.instructions,
         settings=agent.settings,
         max_turns=agent.max_turns,
@@ -50,12 +50,12 @@ def _agent(agent: AgentSettings, concurrency: int) -> AgentSpec:
     )
 
 
-def _model(model: LanguageModel, concurrency: int) -> ModelSpec:
+def model_of(model: LanguageModel, concurrency: int) -> ModelSpec:
     return ModelSpec(
         id=model.pk,
         name=model.name,
         model=model.model,
-        endpoint=_endpoint(model.provider, concurrency),
+        endpoint=endpoint_of(model.provider, concurrency),
         context_window=model.context_window,
         max_output_tokens=model.max_output_tokens,
         prices=model.prices,
@@ -64,7 +64,7 @@ def _model(model: LanguageModel, concurrency: int) -> ModelSpec:
     )
 
 
-def _endpoint(provider: Provider, concurrency: int) -> Endpoint:
+def endpoint_of(provider: Provider, concurrency: int) -> Endpoint:
     return Endpoint(
         id=provider.pk,
         version=provider.version,

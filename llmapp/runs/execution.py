@@ -115,6 +115,7 @@ class Execution:
             await self._write_end(loop_task, why)
         finally:
             self._writer.close_run(self._run.pk)
+            await self._presenter.stop()
 
     # --- the agent --------------------------------------------------------------------------
 

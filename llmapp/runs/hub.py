@@ -230,7 +230,8 @@ def _read(run_pk: uuid.UUID, after: int) -> tuple[list[tuple[int, str, str]], bo
     if run.compacted_at is not None:
         return _with_snapshot(run, rows, after), True
     if not rows and not run.active:
-        # The reader has the end already; or rows were deleted by hand, and nobody waits for ever for them.
+        # The reader has the end already; or it has more than the log, whose last rows were lost or deleted:
+        # then it gets the thread as it is, and nobody waits for ever.
         ended = log.read(run_pk, after - 1, 1)
         return ([] if ended and ended[0][1] in run_state.ENDS else _made_up_end(run, after)), True
     return rows, False

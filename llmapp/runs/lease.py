@@ -35,6 +35,9 @@ from .endings import end_run, requeue, withdrawal
 logger = logging.getLogger("llmapp.runs")
 
 
+#: Seconds that a run may take at most, whatever its agent says: a day.
+LONGEST = 86_400
+
 #: The reason that is no trouble.
 WORKER_STOPPED = "worker_stopped"
 
@@ -99,6 +102,11 @@ def live_workers() -> QuerySet[Worker]:
     return Worker.objects.filter(revoked_at=None, stopped_at=None, lease_until__gt=db_now())
 
 
+def present_workers() -> QuerySet[Worker]:
+    """Return the workers that were heard of just now: what people are told, long before a lease runs out."""
+    return live_workers().filter(heartbeat_at__gt=db_now() - timedelta(seconds=3 * app_settings.HEARTBEAT_SECONDS))
+
+
 def claim(run_id: uuid.UUID, worker_id: uuid.UUID) -> Claim | None:
     """Take a queued run. None: somebody else has it, it has ended, or it is not yet time."""
     with transaction.atomic():
@@ -111,7 +119,7 @@ def claim(run_id: uuid.UUID, worker_id: uuid.UUID) -> Claim | None:
         run = Run.objects.select_related("conversation", "agent", "message", "user").get(pk=run_id)
         if run.started_at is None:
             run.started_at = now
-            run.run_until = now + timedelta(seconds=run.timeout)
+            run.run_until = now + timedelta(seconds=min(run.timeout, LONGEST))
             run.save(update_fields=["started_at", "run_until"])
         events = [ev.run_status(RunStatus.IN_PROGRESS, execution=run.executions)]
         transcript = log.transcript(run_id)

@@ -41,6 +41,9 @@ class Presenter:
     def watch(self, event: Event) -> None:
         """Take note of an event that was just emitted."""
         if event["type"] == ev.TEXT_MESSAGE_START:
+            # An earlier message of the run, if it was not finished, is rendered from its text in the end.
+            self._ended.set()
+            self._news.set()
             self._reset()
             self._message_id = event["messageId"]
             self._task = asyncio.get_running_loop().create_task(self._keep_rendering())
@@ -53,7 +56,7 @@ class Presenter:
 
         Growing blocks and one full rendering are compared; where they differ the full one wins.
         """
-        await self._stop()
+        await self.stop()
         if not self._message_id:
             return ""
         text, self._pending = "".join(self._pending), []
@@ -67,7 +70,7 @@ class Presenter:
         blocks = [*self._stream.feed(text), *self._stream.finish()]
         return blocks, render(self._stream.text)
 
-    async def _stop(self) -> None:
+    async def stop(self) -> None:
         """End the rendering at intervals. What it is doing in a thread is waited for: the stream has one user."""
         if self._task is not None:
             self._ended.set()

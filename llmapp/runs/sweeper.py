@@ -74,7 +74,9 @@ def revoke_the_stuck(now: datetime) -> None:
 
 def _take_over(worker_id: uuid.UUID, reason: str) -> None:
     for run_id in lease.revoke(worker_id, reason):
-        queue.enqueue(run_id)
+        if not queue.enqueue(run_id):
+            # The broker is away, and each try costs time: `hand_over_again` comes to the rest.
+            return
 
 
 def end_what_waited_too_long(now: datetime) -> None:

@@ -3,8 +3,9 @@
 A Celery task hands its run in by `WorkerProcess.execute` and waits. Everything else happens on the
 loop, which is started after the fork, so that no client, socket or lock is ever shared or outlived.
 
-Side tasks, by name: `heartbeat` renews the lease and then sweeps, `stop-watch` looks for runs that
-a person wants stopped. Each goes on after a failure; that the loop turns is what keeps the lease.
+Side tasks, by name: `heartbeat` renews the lease, `sweeper` looks after runs that nobody looks after,
+`stop-watch` looks for runs that a person wants stopped. Each goes on after a failure; that the loop
+turns is what keeps the lease.
 """
 
 from __future__ import annotations
@@ -82,9 +83,11 @@ class WorkerProcess:
         self._loop = asyncio.get_running_loop()
         self._threads = DatabaseThreads(DATABASE_THREADS, "llmapp-orm")
         self._clients = Clients(app_settings.BACKENDS)
+        self._beating = asyncio.Lock()
         await self._register()
         self._side_tasks = [
-            asyncio.create_task(_forever(self._beat_and_sweep, lambda: app_settings.SWEEP_SECONDS), name="heartbeat"),
+            asyncio.create_task(_forever(self._beat, lambda: app_settings.HEARTBEAT_SECONDS), name="heartbeat"),
+            asyncio.create_task(_forever(self._beat_and_sweep, lambda: app_settings.SWEEP_SECONDS), name="sweeper"),
             asyncio.create_task(_forever(self._watch_for_stops, lambda: STOP_WATCH), name="stop-watch"),
         ]
 
@@ -124,10 +127,14 @@ class WorkerProcess:
         finally:
             self._executions.pop(run_id, None)
 
+    async def _beat(self) -> None:
+        async with self._beating:
+            if not await self._threads.call(lease.beat, self._worker_id):
+                await self._start_over()
+
     async def _beat_and_sweep(self) -> None:
         # Beat before sweep: after a laptop's sleep we must not take our own runs for dead.
-        if not await self._threads.call(lease.beat, self._worker_id):
-            await self._start_over()
+        await self._beat()
         if not self._draining:
             await self._threads.call(sweeper.sweep)
 

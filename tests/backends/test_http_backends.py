@@ -98,6 +98,18 @@ async def test_what_is_sent(asker: Asker, provider: Provider) -> None:
     assert request.headers["x-team"] == "blue"
 
 
+async def test_settings_cannot_replace_what_is_asked(asker: Asker, provider: Provider) -> None:
+    """Not the model, not the history, not the way, and not the place."""
+    settings = {"model": "other", "messages": [], "stream": False, "stream_options": None, "tools": [1], "seed": 7}
+    await asker.ask(settings={**settings, "api_base": "http://127.0.0.1:1/v1", "api_key": "sk-other"})
+    request = provider.requests[0]
+    assert (request.body["model"], request.body["stream"], request.body["seed"]) == ("m", True, 7)
+    assert request.body["messages"]
+    assert request.body["stream_options"] == {"include_usage": True}
+    assert not {"tools", "api_base", "api_key"} & request.body.keys()
+    assert "sk-other" not in str(request.headers)
+
+
 FAULTS: list[tuple[str, dict[str, Any], ErrorKind]] = [
     # refusals
     ("401", {"status": 401, "body": {"error": {"message": "no", "code": "invalid_api_key"}}}, ErrorKind.AUTH),

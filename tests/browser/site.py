@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,22 @@ LONG = (
     + "- [ ] open\n- [x] done\n\n<img src=x onerror=alert(1)> ends without a line feed  "
 )
 
+#: How much of it the provider has sent when it rests, so that a reload at that moment is a reload in mid-answer.
+RESTS = (0.2, 0.6, 0.95)
+
+
+def with_rests(text: str, seconds: float) -> list[dict[str, Any]]:
+    """Return a script that sends a text and rests at each share of `RESTS`."""
+    cuts = [0, *(int(len(text) * share) for share in RESTS), len(text)]
+    steps: list[dict[str, Any]] = []
+    for start, end in itertools.pairwise(cuts):
+        steps += [{"text": text[start:end]}, {"pause": seconds}]
+    return steps[:-1]
+
+
 AGENTS: dict[str, dict[str, Any]] = {
     "long": {"script": [{"text": LONG}], "tokens_per_second": 45},
+    "resting": {"script": with_rests(LONG, 2.5), "tokens_per_second": 150},
     "quick": {"script": [{"text": "A quick answer with `code`."}], "tokens_per_second": 0},
     "endless": {"script": [{"text": ("word " * 16 + "\n\n") * 2000}], "tokens_per_second": 80},
     "code": {"script": [{"text": "Look:\n\n```python\nprint('a')\n\nprint(1 < 2)\n```\n\nDone."}]},

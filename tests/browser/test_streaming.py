@@ -9,14 +9,14 @@ from playwright.sync_api import BrowserContext, Page, expect
 from . import chat
 from .site import LONG
 
-#: What the page shows of the long answer, roughly: marks are not shown.
+#: What the page shows of the long answer, roughly: marks are not shown. Each share is shown when the provider rests.
 SHOWN = 640
 
 
 def test_an_answer_survives_three_reloads_byte_for_byte(new_context: Callable[..., BrowserContext]) -> None:
     page, other = new_context().new_page(), new_context().new_page()
     chat.catch_copies(page)
-    chat.open_new(page, "long")
+    chat.open_new(page, "resting")
     chat.say(page, "Show me\n  everything 😀")
     conversation = chat.wait_for_conversation(page)
     other.goto(f"/chat/{conversation}/")

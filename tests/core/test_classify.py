@@ -61,6 +61,20 @@ STRUCTURE = [
     (529, "", "overloaded"),
     (599, "", "server_error"),
     (200, {"id": "x", "choices": None}, "invalid_response"),
+    (200, {"code": 200, "choices": None}, "invalid_response"),
+    # an error in the body of a success
+    (200, error("Provider returned error", code=429), "rate_limit"),
+    (200, error("no", code="429"), "rate_limit"),
+    (200, error("no", code=502), "server_error"),
+    (200, error("no", code=503), "overloaded"),
+    (200, error("no", code=401), "auth"),
+    (200, error("Your credit balance is too low", code=429), "billing"),
+    # the page of whoever stands in between
+    (500, "<html><title>500</title></html>", "server_error"),
+    (502, "<!DOCTYPE html><title>Unexpected token</title>", "server_error"),
+    (503, "<!doctype html><title>Not valid JSON</title>", "overloaded"),
+    (521, "<html>Web server is down</html>", "connection"),
+    (200, "<html>Sign in</html>", "invalid_response"),
     (None, None, "server_error"),
 ]
 
@@ -180,6 +194,19 @@ def test_how_long_to_wait(headers: dict[str, str], body: object, seconds: float 
     facts = ErrorFacts(status=429, headers=headers, body=body)
     for now in (NOW, NOW.timestamp()):
         assert classify(facts, now).retry_after == (None if seconds is None else pytest.approx(seconds))
+
+
+@pytest.mark.parametrize("status, kind", [(500, "server_error"), (503, "overloaded"), (504, "timeout")])
+def test_a_page_that_could_not_be_read_is_the_fault_of_its_status(status: int, kind: str) -> None:
+    exception = "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)"
+    assert classify(ErrorFacts(status=status, body="<html>", exception=exception)).kind.value == kind
+
+
+def test_facts_may_be_given_in_order() -> None:
+    """Provider, status, headers, body, exception: programs outside write them so."""
+    facts = ErrorFacts("openai", 429, {"retry-after": "7"}, {}, None)
+    assert facts == ErrorFacts(provider="openai", status=429, headers={"retry-after": "7"}, body={}, exception=None)
+    assert classify(facts) == Failure(kind=ErrorKind.RATE_LIMIT, retry_after=7.0)
 
 
 def test_a_point_in_time_needs_a_clock() -> None:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from llmapp.core.usage import Prices, Usage, cost_of
+from llmapp.core.usage import Prices, Usage, cost_of, spell
 
 ALL = Prices(input=Decimal(2), cached_input=Decimal("0.5"), cache_write=Decimal(3), output=Decimal(10))
 
@@ -46,3 +46,11 @@ def test_sums_keep_unknown_apart_from_zero() -> None:
     total = Usage(input_tokens=1) + Usage(input_tokens=2, output_tokens=0)
     assert total == Usage(input_tokens=3, output_tokens=0)
     assert total.to_dict()["reasoning_tokens"] is None
+
+
+@pytest.mark.parametrize(
+    "amount, text", [("0E-9", "0"), ("0.000000001", "0.000000001"), ("0.0000399000", "0.0000399"), ("1E+3", "1000")]
+)
+def test_money_is_spelled_without_an_exponent(amount: str, text: str) -> None:
+    """And without zeros that mean nothing: everywhere the same."""
+    assert spell(Decimal(amount)) == text

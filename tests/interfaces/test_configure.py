@@ -169,6 +169,20 @@ def test_agents_are_offered_in_the_order_of_the_file(configure: Any) -> None:
     assert list(AgentSettings.objects.values_list("slug", flat=True)) == ["assistant", "a-later-one"]
 
 
+def test_agents_of_another_file_come_after_those_that_are_there(configure: Any) -> None:
+    configure(small())
+    configure('[[agents]]\nslug = "z"\nmodel = "small"\n[[agents]]\nslug = "b"\nmodel = "small"\n')
+    AgentSettings.objects.filter(slug="z").update(position=7)
+    configure('[[agents]]\nslug = "a"\nmodel = "small"\n[[agents]]\nslug = "z"\nmodel = "small"\n')
+    found = list(AgentSettings.objects.values_list("slug", "position"))
+    assert found == [("assistant", 0), ("b", 2), ("z", 7), ("a", 8)]
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(configure: Any) -> None:
+    configure("\ufeff" + small())
+    assert AgentSettings.objects.count() == 1
+
+
 KEYS: list[tuple[str, str, list[str], int]] = [
     # before, after, keys then, how many rows are the same
     ('["a", "b"]', '["a", "b"]', ["a", "b"], 2),
@@ -258,6 +272,13 @@ FAULTS: list[tuple[str, str, list[str]]] = [
     ("timeout below a second", small(agent="timeout = 0.5"), ["[[agents]]", "timeout"]),
     ("no attempts", small(agent="attempts = 0"), ["[[agents]]", "attempts"]),
     ("half a turn", small(agent="max_turns = 1.5"), ["[[agents]]", "max_turns"]),
+    ("settings with a model", small(agent='settings = { model = "x" }'), ["[[agents]]", '"assistant"', "settings"]),
+    ("settings with a key", small(agent='settings = { api_key = "x" }'), ["[[agents]]", "settings", '"api_key"']),
+    ("name of two lines", '[[providers]]\nname = "a\\nb"', ["[[providers]]", '"a\\nb"', "name"]),
+    ("key of two lines", small(agent='"a\\nb" = 1'), ["[[agents]]", '"assistant"', '"a\\nb"']),
+    ("table of two lines", '[["a\\nb"]]', ['"a\\nb"']),
+    ("timeout of two lines", small(provider='timeouts = { "a\\u2028b" = 1 }'), ["timeouts", '"a\\u2028b"']),
+    ("variable of two lines", small(provider='api_keys = ["env:a\\nb"]'), ["api_keys", '"a\\nb"']),
     ("slug that is none", small().replace('slug = "assistant"', 'slug = "an assistant"'), ["[[agents]]", "slug"]),
     ("a provider twice", small() + "[[providers]]\nname = 'local'\nbase_url = 'http://x/'", ["[[providers]]", "local"]),
     ("a model twice", small() + "[[models]]\nname='small'\nprovider='local'\nmodel='x'", ["[[models]]", "small"]),
@@ -291,7 +312,7 @@ def test_a_fault_is_one_line_that_names_table_and_key(
     with pytest.raises(CommandError) as caught:
         configure(text)
     said = str(caught.value)
-    assert "\n" not in said
+    assert len(said.splitlines()) == 1
     assert all(word in said for word in words), said
     assert caught.value.returncode == 1
     assert not any(everything().values())

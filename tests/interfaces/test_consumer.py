@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 from channels.routing import URLRouter
+from channels.testing import WebsocketCommunicator
 from django.test import AsyncClient
 
 from llmapp import submit
 from llmapp.api import admission, frames
 from llmapp.api.bridge import in_thread
 from llmapp.models import Conversation, Message, Run
-from llmapp.routing import websocket_urlpatterns
+from llmapp.routing import websocket_application, websocket_urlpatterns
 
 from .support import Socket, seqs
 
@@ -97,6 +98,14 @@ async def test_strangers_are_refused_before_it_opens(chat: Conversation, strange
     """Somebody else, nobody, and for a conversation that is not there."""
     for socket in [Socket(chat.pk, stranger), Socket(chat.pk), Socket(uuid.uuid4(), stranger), Socket("%00", stranger)]:
         assert not await socket.open()
+
+
+@pytest.mark.parametrize("path", ["/ws/foo/", "/ws/", "/", "/ws/conversations/"])
+async def test_an_address_that_is_none_is_refused_too(client: AsyncClient, path: str) -> None:
+    """Closed before it opens, which a server answers with 403, and not an error."""
+    socket = WebsocketCommunicator(websocket_application(), path)
+    assert (await socket.connect())[0] is False
+    await socket.disconnect()
 
 
 async def test_a_site_without_sign_in_for_sockets_lets_only_tokens_in(chat: Conversation, token: str) -> None:

@@ -14,7 +14,7 @@ from llmapp import consumers, submit
 from llmapp.api import admission, subscriptions, workers
 from llmapp.api.bridge import in_thread
 from llmapp.models import Conversation, Message, Run
-from llmapp.runs import actions, lease
+from llmapp.runs import actions, lease, thread
 from llmapp.runs.hub import get_hub
 
 from .support import Socket, seqs
@@ -32,6 +32,20 @@ FRESH = workers.FRESH
 async def ended(person: Any, chat: Conversation, agent: Any, execute: Any) -> Run:
     run: Run = await execute((await in_thread(submit, person, "Hi", conversation=chat, run_id="r")).run)
     return run
+
+
+async def test_several_turns_on_one_socket_are_one_path(
+    chat: Conversation, socket: Socket, execute: Any, agent: Any
+) -> None:
+    """The row that the socket was opened on is old by the second turn; each message follows the last answer."""
+    for number in range(3):
+        await socket.say(type="send", text=f"turn {number}")
+        await socket.hear("run", status="queued")
+        await execute(await in_thread(Run.objects.order_by("-created_at").first))
+        await socket.hear("run", status="completed")
+    leaf = await in_thread(lambda: Conversation.objects.get(pk=chat.pk).leaf_id)
+    path = await in_thread(thread.path_to, chat, leaf)
+    assert [message.role for message in path] == ["user", "assistant"] * 3
 
 
 async def test_an_ended_run_is_followed_on_request(ended: Run, socket: Socket) -> None:

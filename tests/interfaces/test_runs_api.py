@@ -300,13 +300,6 @@ async def test_a_run_that_failed(client: AsyncClient, agent: Any) -> None:
     assert (answer["error"], answer["cost"]) == ({"kind": "auth", "message": "Our sentence."}, "0.00012")
 
 
-@pytest.mark.parametrize(
-    "amount, text", [(None, None), ("0E-9", "0"), ("0.000000001", "0.000000001"), ("1200", "1200"), ("1E+3", "1000")]
-)
-def test_money_has_no_exponent(amount: str | None, text: str | None) -> None:
-    assert shapes.money(None if amount is None else Decimal(amount)) == text
-
-
 async def test_stop(client: AsyncClient, agent: Any) -> None:
     """202 before its end and after it."""
     stream = await start(client, runId="r")

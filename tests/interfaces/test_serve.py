@@ -98,6 +98,12 @@ def test_a_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "home" / "db.sqlite3").exists()
 
 
+def test_a_file_with_a_fault_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "agents.toml").write_text("[[agents]]\nslug = 'a'\n")
+    assert "[[agents]]" in refused(tmp_path / "home", "--port", "0", "--config", str(tmp_path / "agents.toml"))
+    assert not (tmp_path / "home" / "db.sqlite3").exists()
+
+
 def test_a_home_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert str(tmp_path / "file") in refused(tmp_path / "file" / "home", "--port", "0")

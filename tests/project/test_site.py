@@ -26,5 +26,10 @@ def test_a_page_says_which_language_it_is_in() -> None:
     assert Client().get("/accounts/login/")["Content-Language"] == "en"
 
 
+def test_the_root_leads_to_the_chat() -> None:
+    answer = Client().get("/")
+    assert (answer.status_code, answer["Location"]) == (302, "/chat/")
+
+
 def test_a_foreign_host_name_is_refused() -> None:
     assert Client().get("/accounts/login/", headers={"Host": "evil.example"}).status_code == 400

@@ -14,7 +14,7 @@ from django.db import IntegrityError, connections, transaction
 from llmapp import submit
 from llmapp.core.run_state import RunStatus
 from llmapp.models import AgentSettings, Conversation, Message, Run
-from llmapp.runs import access, actions, lease, queue
+from llmapp.runs import access, actions, lease, queue, thread
 from llmapp.runs.actions import Refused
 from llmapp.runs.clock import db_now
 
@@ -273,13 +273,67 @@ def test_of_two_sends_at_once_only_as_many_run_as_are_allowed(person: Any, agent
     assert sorted(getattr(r, "code", "sent") for r in results) == ["sent", "too_many_runs", "too_many_runs"]
 
 
-@pytest.mark.parametrize("key", ["message_id", "run_id", "idempotency_key"])
-def test_one_request_that_comes_twice_at_once_is_one_run(person: Any, agent: AgentSettings, key: str) -> None:
-    """Both get the same answer."""
-    results = at_once(*[lambda: submit(person, "Hi", thread_id="t", **{key: "same"})] * 3)
+UUIDS = [f"{n}a8d2a53-4d11-4a5e-9d3e-3a4d5f6b7c81" for n in range(1, 4)]
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new thread", "known thread"])
+@pytest.mark.parametrize("thread", ["t", UUIDS[0]])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"message_id": "m"},
+        {"run_id": "r"},
+        {"idempotency_key": "k"},
+        # what AG-UI clients send
+        {"message_id": UUIDS[1], "run_id": UUIDS[2]},
+    ],
+    ids=lambda keys: " ".join(keys),
+)
+def test_one_request_that_comes_twice_at_once_is_one_run(
+    person: Any, agent: AgentSettings, settings: Any, keys: Any, thread: str, known: bool
+) -> None:
+    """All get the same answer, also where no further run would be allowed."""
+    settings.LLMAPP = {**settings.LLMAPP, "MAX_ACTIVE_RUNS_PER_USER": 1}
+    if known:
+        end(submit(person, "before", thread_id=thread).run)
+    results = at_once(*[lambda: submit(person, "Hi", thread_id=thread, **keys)] * 3)
     assert len({r.run.pk for r in results}) == 1
     assert sum(r.created for r in results) == 1
-    assert Message.objects.count() == 1
+    assert Message.objects.filter(text="Hi").count() == 1
+    assert Conversation.objects.count() == 1
+    assert str(Conversation.objects.get().thread_id) == thread
+
+
+@pytest.mark.parametrize("thread", ["t", UUIDS[0]])
+def test_two_messages_at_once_into_a_new_thread_are_one_thread(person: Any, agent: AgentSettings, thread: str) -> None:
+    """The second one finds it busy."""
+    results = at_once(*[lambda n=n: submit(person, f"Hi {n}", thread_id=thread) for n in range(3)])
+    assert sorted(getattr(r, "code", "sent") for r in results) == ["conversation_busy", "conversation_busy", "sent"]
+    assert Conversation.objects.count() == 1
+
+
+def test_a_conversation_that_was_read_long_ago_is_read_again(person: Any, agent: AgentSettings, process: Any) -> None:
+    """A socket holds the row of the moment at which it was opened; what came since counts."""
+    opened = Conversation.objects.create(user=person)
+    for number in range(3):
+        run = submit(person, f"number {number}", conversation=opened).run
+        process.execute(run.pk)
+        actions.rename(Conversation.objects.get(), f"renamed {number}")
+    path = thread.path_to(opened, Conversation.objects.get().leaf_id)
+    assert [m.role for m in path] == ["user", "assistant"] * 3
+    assert Conversation.objects.get().title == "renamed 2"
+
+
+def test_a_conversation_that_was_deleted_is_not_there(person: Any, agent: AgentSettings) -> None:
+    """Neither for a message nor for another try."""
+    run = submit(person, "Hi").run
+    end(run)
+    stale = Run.objects.select_related("conversation", "message").get()
+    Conversation.objects.all().delete()
+    with pytest.raises(access.NotThere):
+        submit(person, "Hi", conversation=stale.conversation)
+    with pytest.raises(access.NotThere):
+        actions.retry(person, stale)
 
 
 @pytest.mark.parametrize("title, kept", [("  A  new\nname ", "A new name"), ("x" * 300, "x" * 200)])

@@ -11,7 +11,7 @@ import pytest
 
 from llmapp import submit
 from llmapp.models import AgentSettings, Duty, Run, Worker
-from llmapp.runs import lease, sweeper
+from llmapp.runs import lease, queue, sweeper
 from llmapp.runs.clock import db_now
 
 from .support import events_of
@@ -141,6 +141,21 @@ def test_what_the_broker_lost_is_handed_over_again(run: Run, enqueued: Any) -> N
     assert enqueued == [run.pk]
     sweeper.hand_over_again(db_now())
     assert enqueued == [run.pk]
+
+
+def test_a_broker_that_is_away_is_asked_once_a_round(person: Any, scripted: Any, monkeypatch: Any) -> None:
+    """Each try takes time, and the worker that sweeps has a lease of its own to keep."""
+    scripted()
+    runs = [submit(person, "Hi").run for _ in range(3)]
+    worker = lease.register(3, {})
+    for item in runs:
+        assert lease.claim(item.pk, worker.pk) is not None
+    Worker.objects.update(lease_until=ago(0.1))
+    asked: list[Any] = []
+    monkeypatch.setattr(queue, "enqueue", lambda run_id: asked.append(run_id) is not None)
+    sweeper.take_over_from_the_dead(db_now())
+    assert len(asked) == 1
+    assert Run.objects.filter(status="queued").count() == 3
 
 
 def test_a_run_that_has_to_wait_is_not_claimed_before_its_time(run: Run) -> None:

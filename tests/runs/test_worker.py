@@ -172,6 +172,39 @@ def test_a_worker_whose_lease_was_revoked_writes_nothing_more(
     assert len(events_of(run)) == claim.seq
 
 
+def test_a_lost_lease_leaves_no_task_behind(person: Any, scripted: Any, process: Any, in_background: Any) -> None:
+    """The rendering at intervals ends with its run, however that ends."""
+    scripted(LONG, speed=100)
+    run = submit(person, "Hi").run
+    thread = in_background(run)
+    wait_until(lambda: text_of(run))
+    lease.revoke(Worker.objects.get().pk, "test")
+    thread.join(timeout=5)
+
+    async def left() -> list[str]:
+        return [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+
+    assert not [name for name in process._portal.call(left) if name.startswith("Presenter")]
+
+
+def test_a_timeout_beyond_a_day_is_a_day(person: Any, scripted: Any, process: Any) -> None:
+    """Whatever an agent says: a date that cannot be written would stop every claim."""
+    scripted(timeout=1e13)
+    run = submit(person, "Hi").run
+    process.execute(run.pk)
+    run.refresh_from_db()
+    assert run.status == "completed"
+
+
+def test_a_worker_that_pauses_is_away_long_before_its_lease_runs_out(person: Any, scripted: Any, process: Any) -> None:
+    """People are told within seconds; its runs are taken over later."""
+    assert lease.present_workers().exists()
+    worker = lease.register(1, {})
+    Worker.objects.filter(pk=worker.pk).update(heartbeat_at=db_now() - timedelta(seconds=3.5))
+    assert worker in lease.live_workers()
+    assert worker not in lease.present_workers()
+
+
 def test_a_process_that_lost_its_lease_registers_anew(person: Any, scripted: Any, process: Any) -> None:
     """After a pause it takes runs again, with another lease."""
     scripted()

@@ -1,0 +1,80 @@
+"""Agents: instructions, models, limits, access. Each change is kept as a version, and can be taken back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.utils import flatten_fieldsets
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import URLPattern, path
+from django.utils.translation import gettext_lazy
+
+from llmapp import versions
+from llmapp.models import AgentSettings, Run
+
+from . import look
+from .agent_form import AgentForm, unusable
+from .agent_versions import VersionPages
+from .base import AppAdmin
+from .counts import number_of
+
+
+@admin.register(AgentSettings)
+class AgentAdmin(AppAdmin[AgentSettings]):
+    form = AgentForm
+    list_display = ["title", "slug", "model", "fallback_chain", "access", "run_count", "enabled"]
+    list_filter = ["enabled", "access", "model"]
+    list_select_related = ["model"]
+    search_fields = ["slug", "name", "description"]
+    prepopulated_fields = {"slug": ["name"]}
+    filter_horizontal = ["groups"]
+    fieldsets = [
+        (None, {"fields": ["name", "slug", "description", "enabled", "position"]}),
+        (gettext_lazy("Who answers"), {"fields": ["model", "fallbacks", "instructions", "settings"]}),
+        (gettext_lazy("Who may use it"), {"fields": ["access", "groups"]}),
+        (
+            gettext_lazy("Limits"),
+            {"fields": [("timeout", "attempts", "max_turns"), ("timeout_limit", "violation_limit")]},
+        ),
+    ]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[AgentSettings]:
+        return super().get_queryset(request).annotate(number_of_runs=number_of(Run, "agent"))
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        # `fallbacks` is a field that each form makes for its own agent: the factory must not ask for it.
+        shown = flatten_fieldsets(self.get_fieldsets(request, obj))
+        kwargs["fields"] = [name for name in shown if name != "fallbacks"]
+        return super().get_form(request, obj, change=change, **kwargs)
+
+    @admin.display(description=gettext_lazy("agent"), ordering="name")
+    def title(self, agent: AgentSettings) -> str:
+        return agent.title
+
+    @admin.display(description=gettext_lazy("fallbacks"))
+    def fallback_chain(self, agent: AgentSettings) -> str:
+        return ", ".join(agent.fallbacks) or look.DASH
+
+    @admin.display(description=gettext_lazy("runs"), ordering="number_of_runs")
+    def run_count(self, agent: Any) -> str:
+        return look.count(agent.number_of_runs)
+
+    def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
+        """Keep a version when everything that it holds is written, the groups included."""
+        super().save_related(request, form, formsets, change)
+        versions.record(form.instance, request.user)
+
+    def more_context(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
+        agent = self.get_object(request, object_id)
+        return {"warnings": unusable(agent) if agent is not None else []}
+
+    def get_urls(self) -> list[URLPattern]:
+        pages = VersionPages(self)
+        site = self.admin_site.admin_view
+        return [
+            path("<path:id>/versions/", site(pages.history), name="llmapp_agentsettings_versions"),
+            path("<path:id>/versions/<int:number>/restore/", site(pages.restore), name="llmapp_agentsettings_restore"),
+            *super().get_urls(),
+        ]
