@@ -1,8 +1,11 @@
 """The addresses of websockets.
 
-A site that has its own ASGI routing takes `websocket_urlpatterns` into it; one that has none writes
+At the end of a site's `asgi.py`, after Django has been set up:
 
-    application = ProtocolTypeRouter({"http": get_asgi_application(), "websocket": websocket_application()})
+    from llmapp.routing import with_websockets
+    application = with_websockets(application)
+
+A site that has websockets of its own takes `websocket_urlpatterns` into its `URLRouter`.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from channels.auth import AuthMiddlewareStack
-from channels.routing import URLRouter
+from channels.routing import ProtocolTypeRouter, URLRouter
 from django.urls import re_path
 
 from .consumers import ConversationConsumer
@@ -20,10 +23,17 @@ websocket_urlpatterns = [
 ]
 
 
-def websocket_application() -> Any:
-    """Return the websockets behind Django's session and sign-in. The consumer checks the origin itself.
+def with_websockets(application: Any) -> Any:
+    """Return a site's ASGI application with our websockets beside its pages."""
+    return ProtocolTypeRouter({"http": application, "websocket": websocket_application()})
 
-    Any other address is refused like one that is not yours; the router alone would make an error of it.
+
+def websocket_application() -> Any:
+    """Return the websockets behind Django's session and sign-in.
+
+    The consumer checks the origin itself: a validator around it would also refuse programs, which have a
+    token and no origin. Any other address is refused like one that is not yours; the router alone would make
+    an error of it.
     """
     return AuthMiddlewareStack(URLRouter([*websocket_urlpatterns, re_path("", _refuse)]))  # type: ignore[arg-type]
 

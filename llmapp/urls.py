@@ -9,13 +9,15 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from .api import conversations, runs, status
-from .views import chat, demo, health
+from .views import chat, demo, embedded, health
 
 app_name = "llmapp"
 
 urlpatterns = [
     path("chat/", chat.chat, name="chat"),
     path("chat/<uuid:conversation>/", chat.chat, name="conversation"),
+    path("chat/embed/<slug:agent>/", embedded.embedded, name="embedded"),
+    path("chat/embed/<slug:agent>/<uuid:conversation>/", embedded.embedded, name="embedded-conversation"),
     path("demo/<str:token>/", demo.sign_in, name="demo-sign-in"),
     path("api/conversations/", conversations.conversations, name="api-conversations"),
     re_path(r"^api/conversations$", conversations.conversations),

@@ -10,8 +10,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 # Before anything that imports models.
 pages = get_asgi_application()
 
-from channels.routing import ProtocolTypeRouter  # noqa: E402
+from llmapp.routing import with_websockets  # noqa: E402
 
-from llmapp.routing import websocket_application  # noqa: E402
-
-application = ProtocolTypeRouter({"http": pages, "websocket": websocket_application()})
+application = with_websockets(pages)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.conf import settings
 from django.http import HttpRequest
+
+from llmapp.whereabouts import celery_package
 
 from .auth import Identity
 from .http import endpoint
 from .workers import any_alive
 
-#: Starts a worker for a site that has no Celery app of its own.
+#: Starts a worker.
 WORKER_COMMAND = "celery -A {app} worker -Q llmapp -P threads"
 
 
@@ -25,9 +26,7 @@ def show_status(request: HttpRequest, identity: Identity) -> dict[str, Any]:
 
 def worker_command() -> str:
     """Return the shell command that starts a worker for this site."""
-    # The package with the settings is where Celery's own guide puts the app.
-    package = (settings.SETTINGS_MODULE or "llmapp").partition(".")[0]
-    return WORKER_COMMAND.format(app=package)
+    return WORKER_COMMAND.format(app=celery_package())
 
 
 status = endpoint(GET=show_status)

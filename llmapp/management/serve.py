@@ -18,17 +18,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.utils.translation import gettext as _
 
 from llmapp import __version__
 from llmapp.runs.queue import QUEUE
+from llmapp.whereabouts import celery_package, home
 
 from . import demo
 from .database import unapplied
 from .processes import Say
-from .site import Site, celery_app
+from .site import Site
 
 #: Runs that one worker process works on at once. They wait for providers most of the time.
 CONCURRENCY = 64
@@ -55,11 +55,6 @@ def run(host: str, port: int, config: str | None, demo: bool, concurrency: int, 
         say(_("llmapp {version} is starting in {home}").format(version=__version__, home=home()))
         prepare(config, demo, say)
         Site(host, port, concurrency, demo, home(), say).run()
-
-
-def home() -> Path:
-    """Return the folder of this site's state."""
-    return Path(getattr(settings, "LLMAPP_HOME", None) or os.environ.get("LLMAPP_HOME") or "var").absolute()
 
 
 @contextlib.contextmanager
@@ -127,7 +122,7 @@ def migrate(say: Say) -> None:
 
 def declare_queue(say: Say) -> None:
     """Declare the queue before anyone sends or reads. A broker that is down does not keep the site from starting."""
-    app = import_module(f"{celery_app()}.celery").app
+    app = import_module(f"{celery_package()}.celery").app
     try:
         with app.connection_for_write() as broker:
             app.amqp.queues[QUEUE](broker.default_channel).declare()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import http.client
+import os
 import signal
 import threading
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 from django.conf import settings
@@ -15,6 +15,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.translation import gettext as _
 
 from llmapp.runs.queue import QUEUE
+from llmapp.whereabouts import asgi_application, celery_package
 
 from . import demo
 from .processes import Child, Children, Say, environment
@@ -27,20 +28,6 @@ LATE = 20.0
 
 #: A child that dies so often before the site was ready will not get better.
 TOO_MANY_FAILURES = 4
-
-
-def celery_app() -> str:
-    """Return the module of the site's Celery app: `celery.py` beside its settings, else ours."""
-    candidates = [settings.SETTINGS_MODULE or "", asgi_application()]
-    for package in (name.split(".")[0] for name in candidates):
-        if package and find_spec(f"{package}.celery"):
-            return package
-    return "llmapp"
-
-
-def asgi_application() -> str:
-    """Return what the settings name, or an empty text: Django itself has no such setting, and no default of it."""
-    return getattr(settings, "ASGI_APPLICATION", None) or ""
 
 
 def health_path() -> str:
@@ -77,7 +64,9 @@ class Site:
     def _worker(self, concurrency: int) -> list[str]:
         # Gossip, mingle and heartbeat are for workers that know each other; ours meet in the database.
         alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        return ["celery", "-A", celery_app(), "worker", "-Q", QUEUE, "-P", "threads", "-c", str(concurrency), *alone]
+        # A name of its own: RabbitMQ refuses a second worker of the same name.
+        own = ["-n", f"llmapp-{os.getpid()}@%h", *alone]
+        return ["celery", "-A", celery_package(), "worker", "-Q", QUEUE, "-P", "threads", "-c", str(concurrency), *own]
 
     def run(self) -> None:
         """Run until a signal comes, or until it is clear that nothing will."""

@@ -33,7 +33,11 @@ FIRST_CONVERSATIONS = 40
 @page
 async def chat(request: HttpRequest, conversation: uuid.UUID | None = None) -> HttpResponse:
     """Show a conversation, or a new chat. With `?thread=VERSION` only its messages, if they are others by now."""
-    response = await in_thread(_answer, request, conversation)
+    return finished(request, await in_thread(_answer, request, conversation))
+
+
+def finished(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """Return the response with the headers of a page that is one person's."""
     add_never_cache_headers(response)
     response.headers.setdefault("Content-Security-Policy", content_security_policy(request))
     return response
@@ -63,13 +67,20 @@ def _context(request: HttpRequest, conversation: Conversation | None, thread: Th
     agent = _agent(request, conversation, agents)
     rows = list(conversations_of(request.user)[: FIRST_CONVERSATIONS + 1])
     return {
-        "user": request.user,
+        **basics(request, conversation, thread, agent),
         "path": request.get_full_path(),
-        "conversation": conversation,
         "conversations": rows[:FIRST_CONVERSATIONS],
         "more_conversations": len(rows) > FIRST_CONVERSATIONS,
-        "thread": thread,
         "agents": agents,
+    }
+
+
+def basics(request: HttpRequest, conversation: Conversation | None, thread: Thread, agent: Any) -> dict[str, Any]:
+    """Return what every page with a conversation on it needs."""
+    return {
+        "user": request.user,
+        "conversation": conversation,
+        "thread": thread,
         "agent": agent,
         "placeholder": _("Message {name}").format(name=agent.title) if agent else "",
         "config": _config(request, conversation, agent),
@@ -90,6 +101,7 @@ def _config(request: HttpRequest, conversation: Conversation | None, agent: Any)
     return {
         "root": chat.removesuffix("chat/"),
         "chat": chat,
+        "page": chat,
         "sockets": f"{get_script_prefix()}ws/conversations/",
         "conversation": str(conversation.pk) if conversation else None,
         "agent": agent.slug if agent else None,

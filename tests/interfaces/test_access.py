@@ -34,9 +34,12 @@ DOORS = [
     ("api-runs", "POST", "/api/agents/scripted/runs", {"threadId": "{c}"}),
     ("api-runs", "POST", "/api/agents/unknown/runs", {}),
     ("conversation", "GET", "/chat/{c}/", None),
+    ("embedded-conversation", "GET", "/chat/embed/scripted/{c}/", None),
 ]
+#: Pages, and how they ask for a sign-in. The embedded one shows a link: the sign-in cannot be shown in a frame.
+PAGES = {"conversation": 302, "embedded-conversation": 200}
 #: Doors that lead to nothing of anybody's in particular.
-OPEN = {"chat", "demo-sign-in", "api-conversations", "api-status", "health-live", "health-ready"}
+OPEN = {"chat", "embedded", "demo-sign-in", "api-conversations", "api-status", "health-live", "health-ready"}
 
 #: Ids that are nobody's. The last one is what a database might stumble over.
 NOBODY_S = ["00000000-0000-4000-8000-000000000000", "unknown", "%00"]
@@ -73,7 +76,7 @@ async def test_somebody_else_s_is_not_there(
     if path.startswith("/api/"):
         assert code(response) == "not_found"
     assert b"Secret" not in response.content
-    if name not in ("api-runs", "conversation"):
+    if name not in ("api-runs", *PAGES):
         by_name = await knock(stranger, method, path, body, "thread", "run")
         assert (by_name.status_code, by_name.content) == (404, response.content)
         for id in NOBODY_S:
@@ -88,7 +91,8 @@ async def test_nobody_is_asked_to_sign_in(
 ) -> None:
     """Pages by a way to the sign-in, programs by 401; a bad token is 401 everywhere."""
     response = await knock(AsyncClient(), method, path, body, run.conversation_id, run.pk)
-    assert response.status_code == (302 if name == "conversation" else 401)
+    assert response.status_code == PAGES.get(name, 401)
+    assert b"Secret" not in response.content
     bad = await knock(AsyncClient(), method, path, body, run.conversation_id, run.pk, Authorization="Bearer llmapp_bad")
     assert (bad.status_code, code(bad)) == (401, "unauthenticated")
     assert await untouched(run)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,3 +40,28 @@ def test_a_site_without_a_celery_app_uses_ours(own: str, says: str) -> None:
     )
     assert done.stderr == ""
     assert done.stdout.splitlines() == [says, says]
+
+
+@pytest.mark.parametrize(
+    "settings, environment, transport",
+    [
+        ("", {}, "llmapp.broker:Transport"),
+        ('CELERY_BROKER_URL="memory://here",', {}, None),
+        ("", {"CELERY_BROKER_URL": "redis://there"}, None),
+    ],
+)
+def test_a_site_that_names_no_broker_gets_a_queue_of_files(
+    settings: str, environment: dict[str, str], transport: str | None, tmp_path: Path
+) -> None:
+    """It lies beside `manage.py`, wherever a process was started from."""
+    code = f"""
+from django.conf import settings
+settings.configure({settings} BASE_DIR={str(tmp_path)!r}, INSTALLED_APPS=[])
+from llmapp.celery import app
+print(app.conf.broker_transport, (app.conf.broker_transport_options or {{}}).get("folder"))
+"""
+    clean = {name: value for name, value in os.environ.items() if name not in ("LLMAPP_HOME", "CELERY_BROKER_URL")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**clean, **environment}
+    )
+    assert done.stdout.split() == [str(transport), str(tmp_path / "var" / "queue") if transport else "None"]

@@ -47,6 +47,10 @@ print("token", tokens.issue(user))
 
 
 class Site:
+    #: What runs the site's commands, and where from.
+    manage_py: Sequence[str] = (sys.executable, str(ROOT / "manage.py"))
+    folder: Path | None = None
+
     def __init__(
         self,
         home: Path,
@@ -79,8 +83,9 @@ class Site:
         self.env |= self._services.enter_context(stack.services())
         started = time.monotonic()
         self.process = subprocess.Popen(
-            command("serve", "--port", "0", *self._config(), *self._arguments),
+            [*self.manage_py, "llmapp", "serve", "--port", "0", *self._config(), *self._arguments],
             env=self.env,
+            cwd=self.folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -177,8 +182,9 @@ class Site:
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), *arguments],
+            [*self.manage_py, *arguments],
             env=self.env,
+            cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=60,

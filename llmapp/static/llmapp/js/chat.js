@@ -5,7 +5,7 @@
 
 import { Composer } from "./composer.js";
 import { config } from "./config.js";
-import { Connection } from "./connection.js";
+import { Connection, socketUrl } from "./connection.js";
 import { Conversation } from "./conversation.js";
 import { Stored } from "./stored.js";
 import { AgentPicker } from "./view/agent_picker.js";
@@ -27,12 +27,6 @@ const conversation = new Conversation({ composer, notices, scroll, sidebar, pick
 
 function connect(id, agent) {
   return new Connection({ socketUrl: socketUrl(id), agent, conversation: id });
-}
-
-function socketUrl(id) {
-  const url = new URL(`${config.sockets}${id}/`, location.href);
-  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
-  return url.href;
 }
 
 menu.addEventListener("renamed", ({ detail: { id, title } }) => {

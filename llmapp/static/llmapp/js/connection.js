@@ -9,6 +9,7 @@
 //   closed         given up for good: `reason` is the close code
 
 import { delayBefore } from "./backoff.js";
+import { config } from "./config.js";
 import { Socket } from "./socket.js";
 import { Streams } from "./streams.js";
 
@@ -16,6 +17,12 @@ import { Streams } from "./streams.js";
 const SOCKET_AGAIN = 30 * 1000;
 // Codes of the server that say: don't come back.
 const FINAL = [4401, 4403, 4404];
+
+export function socketUrl(id) {
+  const url = new URL(`${config.sockets}${id}/`, location.href);
+  url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  return url.href;
+}
 
 export class Connection extends EventTarget {
   #socketUrl;

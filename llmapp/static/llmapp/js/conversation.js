@@ -32,7 +32,7 @@ export class Conversation {
   #runs = new Runs();
   #thread = new Thread(this.#runs);
   #outbox = new Outbox({
-    stored: new Stored("sending", config.conversation),
+    stored: new Stored("sending", config.conversation ?? config.embedded),
     overdue: () => this.#connection?.restart(),
   });
   #painter = new Painter((runs) => this.#draw(runs));
@@ -158,7 +158,7 @@ export class Conversation {
 
   #settle(conversation) {
     this.id = conversation;
-    history.replaceState(null, "", `${config.chat}${conversation}/`);
+    history.replaceState(null, "", `${config.page}${conversation}/`);
     this.#composer.belongsTo(conversation);
     this.#outbox.belongsTo(conversation);
     this.#picker.fix();
