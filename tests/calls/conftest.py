@@ -45,7 +45,7 @@ class Caller:
         self.clients = clients
         self.url = url
         self.backend = backend
-        self.timeouts = Timeouts(first_token=5, idle=5, total=10)
+        self.timeouts = Timeouts(first_token=20, idle=10, total=40)
         self.harness: Harness
 
     def model(self, name: str, **more: Any) -> ModelSpec:

@@ -66,7 +66,7 @@ async def test_it_waits_as_long_as_told(ours: Caller, provider: Provider) -> Non
     provider.push({"status": 429, "headers": {"retry-after-ms": "300"}, "body": ""})
     start = time.monotonic()
     await ours.call()
-    assert 0.3 <= time.monotonic() - start < 0.6
+    assert 0.3 <= time.monotonic() - start < 3
     assert ours.harness.sink.notices[0].seconds == 0.3
     assert ours.harness.sink.notices[0].kind == "rate_limit"
 
@@ -196,7 +196,7 @@ async def test_the_time_of_the_run_is_the_last_word(caller: Caller) -> None:
 
 async def test_three_timeouts_are_enough(ours: Caller, provider: Provider, no_chance: None) -> None:
     """Then the call ends, even if attempts are left and another model is there."""
-    ours.timeouts = Timeouts(first_token=0.05)
+    ours.timeouts = Timeouts(first_token=0.4)
     assert (await ours.failure("silent")).kind is ErrorKind.TIMEOUT
     assert len(provider.requests) == 3
 
@@ -206,7 +206,7 @@ async def test_a_wait_that_the_run_has_no_time_for(ours: Caller, provider: Provi
     provider.push({"status": 429, "headers": {"retry-after": "15"}, "body": ""})
     start = time.monotonic()
     assert (await ours.failure(seconds=10)).kind is ErrorKind.RATE_LIMIT
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5
 
 
 async def test_the_attempts_of_the_run(ours: Caller, provider: Provider, no_chance: None) -> None:
