@@ -60,7 +60,3 @@ def rotated(token: bytes) -> bytes:
         return _ring().rotate(token)
     except InvalidToken:
         raise Undecipherable from None
-
-
-def new_key() -> str:
-    return Fernet.generate_key().decode()

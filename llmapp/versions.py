@@ -10,24 +10,10 @@ from django.db import transaction
 from django.utils.translation import gettext as _
 
 from llmapp.models import AgentSettings, AgentVersion, LanguageModel
+from llmapp.snapshot import KEYS
 
 #: What a version holds besides the names of the model and of the groups.
-FIELDS = (
-    "slug",
-    "name",
-    "description",
-    "fallbacks",
-    "instructions",
-    "access",
-    "timeout",
-    "attempts",
-    "max_turns",
-    "timeout_limit",
-    "violation_limit",
-    "settings",
-    "enabled",
-    "position",
-)
+FIELDS = tuple(name for name in KEYS["agents"] if name != "model")
 
 
 class CannotRestore(Exception):

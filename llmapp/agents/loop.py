@@ -15,7 +15,7 @@ from llmapp.calls.executor import run_call
 from llmapp.core import events as ev
 from llmapp.core.events import Event
 from llmapp.core.messages import ChatMessage, Role
-from llmapp.core.stream import Delta, FinishReason, ReasoningDelta, Reply, TextDelta
+from llmapp.core.stream import Delta, ReasoningDelta, Reply, TextDelta
 
 from .definition import AgentSpec
 
@@ -28,11 +28,6 @@ class Answer:
 
     id: str
     reply: Reply
-
-    @property
-    def truncated(self) -> bool:
-        """The provider itself says that the end is missing."""
-        return self.reply.finish_reason is not FinishReason.STOP
 
 
 class Narrator:

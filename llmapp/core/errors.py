@@ -1,8 +1,9 @@
 """What can go wrong with a call, in our words.
 
-    CallError                       a call ended without an answer
-    |-- CallFailed                  the provider's or our request's fault: carries a `Failure`
-    `-- CallStopped                 a person's, or the worker's, decision
+    BackendError    one attempt could not go on: carries `ErrorFacts`
+    CallFailed      a whole call ended without an answer: carries a `Failure`
+
+A stop is no error: it is the cancellation of the task.
 
 Backends translate foreign errors into `ErrorFacts` once, at the border, and raise `BackendError`;
 `core.classify` turns facts into a `Failure`; nothing outside `backends` sees a foreign exception.
@@ -82,17 +83,9 @@ class BackendError(Exception):
         self.kind = kind
 
 
-class CallError(Exception):
-    """A call ended without a whole answer."""
-
-
-class CallFailed(CallError):
+class CallFailed(Exception):
     """A call failed for good: every recovery that the budget allowed was tried."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.kind}: {failure.detail}")
         self.failure = failure
-
-
-class CallStopped(CallError):
-    """A person stopped the run, or the worker is going away."""

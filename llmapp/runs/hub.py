@@ -48,17 +48,15 @@ class Announcement:
 
 
 class Inbox:
-    """What one reader has not read yet. A reader that falls behind is told so, and memory stays flat."""
+    """What one reader has not read yet. One that falls behind finds a gap in seq, and memory stays flat."""
 
     def __init__(self) -> None:
         self._news: deque[News] = deque()
         self._wake = asyncio.Event()
-        self.behind = False
 
     def put(self, news: News) -> None:
         if len(self._news) >= BUFFER:
             self._news.clear()
-            self.behind = True
         self._news.append(news)
         self._wake.set()
 
@@ -71,7 +69,7 @@ class Inbox:
                     await self._wake.wait()
             except TimeoutError:
                 return []
-        news, self.behind = list(self._news), False
+        news = list(self._news)
         self._news.clear()
         return news
 
