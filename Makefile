@@ -18,8 +18,11 @@ run: ## Serve the demo site
 test: ## Run the tests that need no processes and no browser
 	$(VENV)/python -m pytest -m "not acceptance and not browser"
 
-test-all: ## Run all tests
-	$(VENV)/python -m pytest
+test-all: ## Run all tests, those that take long too
+	$(VENV)/python -m pytest -m ""
+
+matrix: ## Run all tests on every Python and Django that is promised and is here
+	$(PYTHON) scripts/matrix.py $(ARGS)
 
 lint: ## Look for faults in style
 	$(VENV)/ruff check .
@@ -46,4 +49,4 @@ diagram: ## Print the picture for docs/architecture.md
 ci: ## Do what has to pass, in this checkout
 	.ci/run
 
-.PHONY: help install run test test-all lint format types messages constraints diagram ci
+.PHONY: help install run test test-all matrix lint format types messages constraints diagram ci

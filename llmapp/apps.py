@@ -12,9 +12,13 @@ class LlmappConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401 - registers the system checks
+        from . import checks, removal  # noqa: F401 - registers the system checks
+        from .api.cutting import mend_daphne
 
+        removal.watch(self)
+        mend_daphne()
         _lend_a_celery_app()
+        _follow_sign_ins()
 
 
 def _lend_a_celery_app() -> None:
@@ -29,3 +33,11 @@ def _lend_a_celery_app() -> None:
         from .celery import app
 
         app.set_default()
+
+
+def _follow_sign_ins() -> None:
+    from django.contrib.auth.signals import user_logged_in
+
+    from .api.visitors import take_along
+
+    user_logged_in.connect(take_along, dispatch_uid="llmapp.visitors")

@@ -22,14 +22,16 @@ import logging
 import os
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import Any, ClassVar
 
 from kombu.exceptions import ChannelError
 from kombu.transport import filesystem
+from kombu.transport.virtual import BrokerState
 from kombu.utils.encoding import bytes_to_str
 from kombu.utils.json import dumps, loads
 
@@ -124,6 +126,12 @@ class Transport(filesystem.Transport):
     polling_interval = 0.01
     # There is no host to warn about.
     default_connection_params: dict[str, Any] = {}
+    #: What is bound, by folder. Kombu remembers it for all of a process, and would bind nothing in a second folder.
+    _states: ClassVar[defaultdict[str, BrokerState]] = defaultdict(BrokerState)
+
+    def __init__(self, client: Any, **kwargs: Any) -> None:
+        super().__init__(client, **kwargs)
+        self.state = self._states[str(client.transport_options.get("folder"))]
 
     def drain_events(self, connection: Any, timeout: float | None = None) -> None:  # type: ignore[override]
         # A worker looks whether it has to stop after each of these; Celery would let it wait for two seconds.

@@ -25,6 +25,25 @@ class AppSettings:
     MAX_SOCKETS_PER_USER: int = 20
     #: Characters of one message.
     MAX_MESSAGE_LENGTH: int = 100_000
+    #: What a visitor without an account may do with a public agent.
+    VISITOR_ACTIVE_RUNS: int = 1
+    VISITOR_SENDS_PER_MINUTE: int = 6
+    VISITOR_SENDS_PER_DAY: int = 100
+    #: Characters of one message.
+    VISITOR_MESSAGE_LENGTH: int = 4_000
+    #: Open websockets and event streams in one web process.
+    VISITOR_SOCKETS: int = 5
+    #: What all visitors from one network address may do together.
+    ADDRESS_ACTIVE_RUNS: int = 4
+    ADDRESS_SENDS_PER_MINUTE: int = 20
+    ADDRESS_SENDS_PER_DAY: int = 500
+    ADDRESS_SOCKETS: int = 20
+    #: Runs of all visitors together, so that they never fill the workers.
+    VISITORS_ACTIVE_RUNS: int = 20
+    #: Days after its last message a visitor's conversation is deleted.
+    VISITOR_DAYS: int = 30
+    #: Proxies in front of the site that add to `X-Forwarded-For`.
+    TRUSTED_PROXIES: int = 0
     #: Whether prompts and answers may appear in the log `llmapp.content`.
     LOG_CONTENT: bool = False
     #: When a worker has not renewed its lease for this long, its runs are taken over.

@@ -16,8 +16,9 @@ A frame that cannot be obeyed is answered by an `error` frame, with the `id` or 
 socket stays open. Codes beside those of the JSON interface: `invalid_frame` (not text), `frame_too_large`,
 `unknown_type`, `too_many_subscriptions`, `internal_error`.
 
-The socket closes with 4401 after a sign-out, 4403 when the user is deactivated, 4404 when the
-conversation is gone; with 1011 when reading the log failed, and the client had better come back.
+The socket closes with 4401 after a sign-out, 4403 when the user is deactivated or a visitor's agent is no longer
+public, 4404 when the conversation is gone; with 1011 when reading the log failed, and the client had better come
+back.
 """
 
 from __future__ import annotations
@@ -30,15 +31,17 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from channels.generic.websocket import AsyncWebsocketConsumer
+from django.db import DatabaseError
 from django.utils import translation
 from django.utils.translation import gettext as _
 
 from llmapp.models import Run
+from llmapp.runs import away
 from llmapp.runs.access import NotThere
 from llmapp.runs.hub import get_hub
 
-from .api import errors, frames
-from .api.admission import Admission, ConversationGone, NotAdmitted, admit, confirm_still, leave_seat, take_seat
+from .api import errors, frames, seats
+from .api.admission import Admission, ConversationGone, NotAdmitted, admit, confirm_still
 from .api.auth import Inactive, SignedOut
 from .api.bridge import in_thread
 from .api.errors import ApiError
@@ -51,6 +54,9 @@ logger = logging.getLogger("llmapp.sockets")
 
 #: Seconds between two looks at the user's rights. Who has none has to be gone within 10 s.
 CONFIRM_EVERY = 8.0
+
+#: Seconds for which a socket is not listened to when it was told to wait: a flood is slowed down to a trickle.
+DEAF = 1.0
 
 SIGNED_OUT, INACTIVE, GONE, BROKEN = 4401, 4403, 4404, 1011
 
@@ -78,7 +84,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             # However it ended: a server may cancel us without a goodbye.
             self.closing = True
             if self._admission is not None:
-                leave_seat(self._admission.identity.user)
+                seats.leave(self._admission.identity.owner)
             self._cancel_tasks()
 
     # --- opening ----------------------------------------------------------------------------
@@ -86,8 +92,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def connect(self) -> None:
         try:
             admission = await in_thread(admit, self.scope)
-            take_seat(admission.identity.user)
-        except NotAdmitted:
+            seats.take(admission.identity.owner)
+        except (NotAdmitted, seats.Full):
             await self.close()
             return
         self._admission = admission
@@ -116,7 +122,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         now = asyncio.get_running_loop().time
         told, confirmed_at = None, now()
         while True:
-            if (alive := await worker_watch().alive()) != told:
+            if (alive := await self._worker_alive()) != told:
                 told = alive
                 await self._send_frame(type="status", worker=alive)
             await asyncio.sleep(FRESH)
@@ -124,11 +130,24 @@ class ConversationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 confirmed_at = now()
                 await self._confirm()
 
+    async def _worker_alive(self) -> bool:
+        try:
+            return await worker_watch().alive()
+        except DatabaseError as error:
+            if not away.is_away(error):
+                raise
+            # Nobody could take a run now.
+            return False
+
     async def _confirm(self) -> None:
         try:
             await in_thread(confirm_still, self.admission)
         except (SignedOut, ConversationGone) as reason:
             await self._leave(reason)
+        except DatabaseError as error:
+            # While it is away nothing can be read either: the next look is soon enough.
+            if not away.is_away(error):
+                raise
 
     # --- frames -----------------------------------------------------------------------------
 
@@ -147,6 +166,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                     logger.exception("a frame's handler failed", extra={"action": "frame_failed"})
                     answer = errors.internal_error()
                 await self._send_error(frame, answer)
+                if answer.status == 429:
+                    await asyncio.sleep(DEAF)
 
     def _handler(self, frame: Frame) -> Callable[[Frame], Awaitable[None]]:
         kind = frame.get("type")

@@ -14,9 +14,14 @@ from typing import Any
 
 from channels.auth import AuthMiddlewareStack
 from channels.routing import ProtocolTypeRouter, URLRouter
+from django.apps import apps
+from django.conf import settings
+from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
+from django.db import DatabaseError
 from django.urls import re_path
 
 from .consumers import ConversationConsumer
+from .runs import away
 
 websocket_urlpatterns = [
     re_path(r"^ws/conversations/(?P<conversation>.+?)/?$", ConversationConsumer.as_asgi()),
@@ -25,7 +30,14 @@ websocket_urlpatterns = [
 
 def with_websockets(application: Any) -> Any:
     """Return a site's ASGI application with our websockets beside its pages."""
-    return ProtocolTypeRouter({"http": application, "websocket": websocket_application()})
+    return ProtocolTypeRouter({"http": with_static_files(application), "websocket": websocket_application()})
+
+
+def with_static_files(application: Any) -> Any:
+    """Serve the files of apps while a site is being made: `runserver` does so with DEBUG, an ASGI server does not."""
+    if settings.DEBUG and settings.STATIC_URL and apps.is_installed("django.contrib.staticfiles"):
+        return ASGIStaticFilesHandler(application)
+    return application
 
 
 def websocket_application() -> Any:
@@ -35,7 +47,23 @@ def websocket_application() -> Any:
     token and no origin. Any other address is refused like one that is not yours; the router alone would make
     an error of it.
     """
-    return AuthMiddlewareStack(URLRouter([*websocket_urlpatterns, re_path("", _refuse)]))  # type: ignore[arg-type]
+    return RefusedWhileAway(AuthMiddlewareStack(URLRouter([*websocket_urlpatterns, re_path("", _refuse)])))  # type: ignore[arg-type]
+
+
+class RefusedWhileAway:
+    """Without a database nobody can be known: a refusal and one line, not an error for every page that tries."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self.inner(scope, receive, send)
+        except DatabaseError as error:
+            if not away.is_away(error):
+                raise
+            away.database.noticed(error)
+            await send({"type": "websocket.close", "code": 1013})
 
 
 async def _refuse(scope: Any, receive: Any, send: Any) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from django.conf import settings
 
+#: Starts a worker.
+WORKER_COMMAND = "celery -A {app} worker -Q llmapp -P threads"
+
 
 def home() -> Path:
     """Return the folder of this site's state: as it was told, else `var` beside `manage.py`."""
@@ -20,9 +23,22 @@ def celery_package() -> str:
     """Return the package of the site's Celery app: `celery.py` beside its settings, else ours."""
     candidates = [settings.SETTINGS_MODULE or "", asgi_application()]
     for package in (name.split(".")[0] for name in candidates):
-        if package and find_spec(f"{package}.celery"):
+        if package and _has_celery(package):
             return package
     return "llmapp"
+
+
+def _has_celery(package: str) -> bool:
+    try:
+        return find_spec(f"{package}.celery") is not None
+    except ModuleNotFoundError:
+        # Settings may be a single file, with nothing beside it that belongs to it.
+        return False
+
+
+def worker_command() -> str:
+    """Return the shell command that starts a worker for this site."""
+    return WORKER_COMMAND.format(app=celery_package())
 
 
 def asgi_application() -> str:

@@ -11,6 +11,18 @@ from django.core.exceptions import ImproperlyConfigured
 #: Seconds to wait for a connection to a server. A submit must not hang when the broker is down.
 CONNECT = 1.0
 
+#: What notices a PostgreSQL that went away without a word, in seconds unless said otherwise. `tcp_user_timeout`
+#: (milliseconds) is for what was sent and never acknowledged, the keepalives are for a connection that only listens.
+NOTICED = {"connect_timeout": 3, "tcp_user_timeout": 8000, "keepalives_idle": 4, "keepalives_interval": 2}
+
+#: Connections of one process. Who needs one waits for `timeout` seconds. The pool goes on trying for
+#: `reconnect_timeout` and then waits for the next who needs one: with its own 300, and ever longer pauses between
+#: tries, it would come back minutes after the server.
+POOL = {"min_size": 1, "max_size": 8, "timeout": 4, "reconnect_timeout": 4}
+
+#: Seconds in which a broker has to answer.
+ANSWERS = 5.0
+
 #: What kombu tries before it gives up on a publish; the sweeper hands the run over later.
 BRIEFLY = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
 
@@ -52,7 +64,9 @@ def _postgres(url: str) -> dict[str, Any]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(parts.hostname or ""),
         "PORT": parts.port or "",
-        "OPTIONS": {"pool": {"min_size": 1, "max_size": 8, "timeout": 10}, **dict(parse_qsl(parts.query))},
+        # A connection that died in the pool is not handed out: one round trip for each that is.
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {**NOTICED, "pool": dict(POOL), **dict(parse_qsl(parts.query))},
     }
 
 
@@ -68,7 +82,11 @@ def celery_broker(url: str, home: Path) -> dict[str, Any]:
         }
     options: dict[str, Any] = dict(BRIEFLY)
     if urlsplit(url).scheme in ("redis", "rediss"):
-        options["socket_connect_timeout"] = CONNECT
+        # A worker's connection is looked at every so many seconds, and dropped when its answer is overdue.
+        options |= {"socket_connect_timeout": CONNECT, "socket_timeout": ANSWERS, "health_check_interval": 3}
+    elif urlsplit(url).scheme in ("amqp", "amqps", "pyamqp"):
+        # Without a confirmation a message into a dead connection is lost, and passes for sent.
+        options |= {"confirm_publish": True, "read_timeout": ANSWERS, "write_timeout": ANSWERS}
     return {"CELERY_BROKER_URL": url, "CELERY_BROKER_TRANSPORT_OPTIONS": options}
 
 

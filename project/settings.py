@@ -4,6 +4,11 @@ What the environment may say:
 
     LLMAPP_HOME             where state and secrets live; `var/` beside `manage.py`
     LLMAPP_ALLOWED_HOSTS    host names besides loopback, with commas
+    LLMAPP_HTTPS            1 behind a proxy that speaks TLS and sets X-Forwarded-Proto
+    LLMAPP_TRUSTED_ORIGINS  origins whose pages may post here, where a proxy changes the host, with commas
+    LLMAPP_STATIC_ROOT      where `collectstatic` puts static files; they are then served under hashed names
+    LLMAPP_SECRET_KEY       instead of the one in the home; or LLMAPP_SECRET_KEY_FILE
+    LLMAPP_ENCRYPTION_KEYS  likewise, with spaces between them; or LLMAPP_ENCRYPTION_KEYS_FILE
     DATABASE_URL            postgres://user:password@host/name
     REDIS_URL               redis://host/0
     CELERY_BROKER_URL       where it is not `REDIS_URL`
@@ -18,20 +23,20 @@ from cryptography.fernet import Fernet
 from django.core.management.utils import get_random_secret_key
 from django.utils.translation import gettext_lazy as _
 
-from . import home, servers
+from . import environment, home, servers
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 LLMAPP_HOME = home.find(BASE_DIR / "var")
 home.make(LLMAPP_HOME)
 
 DEBUG = False
-SECRET_KEY = home.secret(LLMAPP_HOME, "secret_key", get_random_secret_key)
-ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]"]
-ALLOWED_HOSTS += [host.strip() for host in os.environ.get("LLMAPP_ALLOWED_HOSTS", "").split(",") if host.strip()]
-
-LLMAPP = {
-    "ENCRYPTION_KEYS": home.secret(LLMAPP_HOME, "encryption_keys", lambda: Fernet.generate_key().decode()).split(),
-}
+# Processes that share no home share these by the environment.
+SECRET_KEY = environment.secret("LLMAPP_SECRET_KEY") or home.secret(LLMAPP_HOME, "secret_key", get_random_secret_key)
+ENCRYPTION_KEYS = environment.secret("LLMAPP_ENCRYPTION_KEYS") or home.secret(
+    LLMAPP_HOME, "encryption_keys", lambda: Fernet.generate_key().decode()
+)
+LLMAPP = {"ENCRYPTION_KEYS": ENCRYPTION_KEYS.split()}
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "[::1]", *environment.listed("LLMAPP_ALLOWED_HOSTS")]
 
 # Applications
 
@@ -56,6 +61,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "llmapp.middleware.DatabaseAway",
 ]
 ROOT_URLCONF = "project.urls"
 ASGI_APPLICATION = "project.asgi.application"
@@ -88,6 +94,10 @@ globals().update(servers.celery_broker(os.environ.get("CELERY_BROKER_URL") or RE
 CELERY_BROKER_CONNECTION_TIMEOUT = servers.CONNECT
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+# Seconds: a RabbitMQ that says nothing for two of these is gone.
+CELERY_BROKER_HEARTBEAT = 6
+# A run goes on when the broker goes away: it needs it for nothing. Delivered a second time, it is claimed once.
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
 CELERY_TASK_PUBLISH_RETRY_POLICY = servers.BRIEFLY
 CELERY_TASK_ROUTES = {"llmapp.*": {"queue": "llmapp"}}
 CELERY_TASK_SERIALIZER = "json"
@@ -111,6 +121,13 @@ SECURE_REFERRER_POLICY = "same-origin"
 SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
 SESSION_COOKIE_SAMESITE = "Lax"
 
+# Behind a proxy. Without TLS nothing may set that header for us, and cookies have to travel all the same.
+
+HTTPS = environment.switched_on("LLMAPP_HTTPS")
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = HTTPS
+CSRF_TRUSTED_ORIGINS = environment.listed("LLMAPP_TRUSTED_ORIGINS")
+
 # Languages and time
 
 LANGUAGE_CODE = "en"
@@ -119,30 +136,41 @@ USE_I18N = True
 USE_TZ = True
 TIME_ZONE = "UTC"
 
-# Static files come straight from the packages: nothing has to be collected.
+# Static files come straight from the packages: nothing has to be collected, unless somebody wants hashed names.
 
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
-SERVESTATIC_USE_FINDERS = True
+STATIC_ROOT = environment.text("LLMAPP_STATIC_ROOT") or None
+SERVESTATIC_USE_FINDERS = not STATIC_ROOT
+if STATIC_ROOT:
+    STORAGES = {
+        "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+        "staticfiles": {"BACKEND": "project.storage.HashedFiles"},
+    }
 
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
     "filters": {
-        # A site that is starting, and says so to whoever asks whether it is ready.
-        "ready": {
+        "acknowledged": {
             "()": "django.utils.log.CallbackFilter",
-            "callback": lambda record: getattr(record, "status_code", None) != 503,
+            "callback": lambda record: not record.getMessage().startswith("Couldn't ack"),
         },
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": "WARNING"},
     "loggers": {
         # Not one line for each page that is not there.
-        "django.request": {"level": "ERROR", "filters": ["ready"]},
+        "django.request": {"level": "ERROR"},
         # Nor one for each scanner that makes up a host name: it gets a 400.
         "django.security.DisallowedHost": {"level": "CRITICAL"},
+        # Nor a traceback each second while Redis is away: `llmapp` says it once.
+        "channels_redis": {"level": "CRITICAL"},
+        # Which server is away, and when it is back, is said once by `llmapp.away`.
+        "psycopg.pool": {"level": "CRITICAL"},
+        # A message that cannot be acknowledged is delivered again, which does no harm.
+        "celery.worker.request": {"filters": ["acknowledged"]},
         "llmapp": {"level": "INFO"},
     },
 }

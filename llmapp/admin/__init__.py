@@ -5,6 +5,16 @@ One file a subject. Each door here ends in the same functions as the other doors
 that a site's theme for it fits.
 """
 
-from . import access, agents, conversations, language_models, overview, providers, runs, workers
+from . import access, agents, configuration, conversations, language_models, overview, providers, runs, workers
 
-__all__ = ["access", "agents", "conversations", "language_models", "overview", "providers", "runs", "workers"]
+__all__ = [
+    "access",
+    "agents",
+    "configuration",
+    "conversations",
+    "language_models",
+    "overview",
+    "providers",
+    "runs",
+    "workers",
+]

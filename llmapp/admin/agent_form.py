@@ -24,6 +24,10 @@ UNITS = {
     "position": gettext_lazy("Agents are offered in this order; a new chat begins with the first."),
     "slug": gettext_lazy("Programs and addresses call it by this."),
     "name": gettext_lazy("What people see. Empty: made from the slug."),
+    "access": gettext_lazy(
+        "Public: visitors without an account chat in pages that show it, and each answer costs what it costs,"
+        " whoever asks. The settings VISITOR_… and ADDRESS_… limit what a visitor, a network and all of them may send."
+    ),
     "instructions": gettext_lazy("What the model is told before each conversation."),
 }
 

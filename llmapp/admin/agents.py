@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.admin.utils import flatten_fieldsets
 from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.urls import URLPattern, path
+from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from llmapp import versions
@@ -65,6 +67,17 @@ class AgentAdmin(Recorded[AgentSettings]):
         """Keep a version when everything that it holds is written, the groups included."""
         super().save_related(request, form, formsets, change)
         versions.record(form.instance, request.user)
+
+    def view_on_site(self, agent: AgentSettings) -> str | None:
+        """Lead to a new chat with it, where the site has our pages."""
+        try:
+            return f"{reverse('llmapp:chat')}?{urlencode({'agent': agent.slug})}"
+        except NoReverseMatch:
+            return None
+
+    def next_step(self, request: HttpRequest, obj: AgentSettings) -> str:
+        url = self.view_on_site(obj)
+        return look.next_step(_("Next: chat with it."), url) if url else ""
 
     def more_context(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
         agent = self.get_object(request, object_id)

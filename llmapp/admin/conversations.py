@@ -23,17 +23,17 @@ from llmapp.runs import actions
 from . import look, reading
 from .base import LookOnly
 from .counts import number_of
-from .filters import DayFilter, SearchById
+from .filters import DayFilter, Owned, OwnerFilter
 
 
 @admin.register(Conversation)
-class ConversationAdmin(SearchById, LookOnly[Conversation]):
-    list_display = ["short_id", "user", "agent", "message_count", "run_count", "created_at", "updated_at"]
-    list_filter = [DayFilter, "agent"]
+class ConversationAdmin(Owned, LookOnly[Conversation]):
+    list_display = ["short_id", "owner", "agent", "message_count", "run_count", "created_at", "updated_at"]
+    list_filter = [DayFilter, OwnerFilter, "agent"]
     list_select_related = ["user", "agent"]
     list_per_page = 50
-    search_help_text = gettext_lazy("The id of a conversation, or the name of a user.")
-    fields = ["id", "client_id", "user", "agent", "message_count", "runs_of_it", "created_at", "updated_at"]
+    search_help_text = gettext_lazy("The id of a conversation or of a visitor, or the name of a user.")
+    fields = ["id", "client_id", "whole_owner", "agent", "message_count", "runs_of_it", "created_at", "updated_at"]
     # Stated, because the admin would follow it with a second key for lists that need none.
     ordering = ["-updated_at", "-id"]
 
@@ -89,6 +89,7 @@ class ConversationAdmin(SearchById, LookOnly[Conversation]):
             "title": _("Content of a conversation"),
             "opts": self.opts,
             "conversation": conversation,
+            "owner": self.whole_owner(conversation),
             "messages_of_it": rows,
             "media": self.media,
         }

@@ -52,7 +52,7 @@ class TableField(forms.JSONField):
 
     def prepare_value(self, value: Any) -> Any:
         """Write it so that a person can read it; what was typed wrongly stays as it was typed."""
-        if isinstance(value, dict):
+        if isinstance(value, dict) or value is None:
             return json.dumps(value, indent=2, ensure_ascii=False) if value else ""
         return super().prepare_value(value)
 

@@ -10,9 +10,10 @@ from django.contrib.auth import get_user_model
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import formats, timezone
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from llmapp.models import AgentSettings, LanguageModel
+from llmapp.models import AgentSettings, LanguageModel, Visitor
 from llmapp.runs.access import as_uuid
 
 #: Days that are offered one by one.
@@ -54,6 +55,19 @@ class DayFilter(admin.SimpleListFilter):
         return queryset if day is None else of_day(queryset, day)
 
 
+class OwnerFilter(admin.SimpleListFilter):
+    title = gettext_lazy("user")
+    parameter_name = "owner"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("user", gettext_lazy("Users")), ("visitor", gettext_lazy("Visitors"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        if self.value() not in ("user", "visitor"):
+            return queryset
+        return queryset.filter(visitor__isnull=self.value() == "user")
+
+
 class AgentFilter(admin.SimpleListFilter):
     title = gettext_lazy("agent")
     parameter_name = "agent_slug"
@@ -84,8 +98,16 @@ def with_chosen(filter: admin.SimpleListFilter, known: list[tuple[str, str]]) ->
     return [*known, (chosen, chosen)] if chosen and chosen not in dict(known) else known
 
 
-class SearchById:
-    """Searches by an id, ours or a client's, and by the name of the user."""
+class Owned:
+    """Shows whose a row is, and searches by an id, ours, a client's or a visitor's, and by the name of the user."""
+
+    @admin.display(description=gettext_lazy("user"), ordering="user")
+    def owner(self, row: Any) -> str:
+        return str(row.user) if row.visitor_id is None else str(Visitor(pk=row.visitor_id))
+
+    @admin.display(description=gettext_lazy("user"))
+    def whole_owner(self, row: Any) -> str:
+        return str(row.user) if row.visitor_id is None else _("visitor {id}").format(id=row.visitor_id)
 
     def get_search_fields(self, request: HttpRequest) -> list[str]:
         return [f"user__{get_user_model().USERNAME_FIELD}"]
@@ -93,6 +115,6 @@ class SearchById:
     def get_search_results(self, request: HttpRequest, queryset: QuerySet[Any], term: str) -> tuple[Any, bool]:
         term = term.strip()
         if (id := as_uuid(term.lower())) is not None:
-            return queryset.filter(Q(pk=id) | Q(client_id=term)), False
+            return queryset.filter(Q(pk=id) | Q(client_id=term) | Q(visitor=id)), False
         found, distinct = super().get_search_results(request, queryset, term)  # type: ignore[misc]
         return (found | queryset.filter(client_id=term) if term else found), distinct

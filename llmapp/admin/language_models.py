@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
-from django.urls import URLPattern
+from django.urls import URLPattern, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -21,6 +21,11 @@ from .base import RowForm
 from .capabilities import described
 from .recorded import Recorded
 
+ABOUT = {
+    "name": gettext_lazy("What agents and people here call it."),
+    "model": gettext_lazy("Exactly as the provider writes it, such as gpt-4o-mini."),
+}
+
 
 class LanguageModelForm(RowForm[LanguageModel]):
     class Meta:
@@ -29,6 +34,9 @@ class LanguageModelForm(RowForm[LanguageModel]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        for name, text in ABOUT.items():
+            if name in self.fields:
+                self.fields[name].help_text = text
         for name in ("cached_input_price", "cache_write_price", "output_price"):
             if name in self.fields:
                 self.fields[name].help_text = self.fields["input_price"].help_text
@@ -108,6 +116,10 @@ class LanguageModelAdmin(Recorded[LanguageModel]):
 
     def get_urls(self) -> list[URLPattern]:
         return [*probes.urls(self), *super().get_urls()]
+
+    def next_step(self, request: HttpRequest, obj: LanguageModel) -> str:
+        text = _("Next: add an agent that uses this model.")
+        return look.next_step(text, f"{reverse('admin:llmapp_agentsettings_add')}?model={obj.pk}")
 
     def more_context(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
         return probes.button(self, request, object_id)

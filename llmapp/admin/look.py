@@ -101,3 +101,8 @@ def link(row: models.Model | None, text: str = "") -> str | SafeString:
         return DASH
     name = f"admin:{row._meta.app_label}_{row._meta.model_name}_change"
     return format_html('<a href="{}">{}</a>', reverse(name, args=[row.pk]), text or str(row))
+
+
+def next_step(text: str, url: str) -> SafeString:
+    """Return a sentence that leads somewhere."""
+    return format_html('<a href="{}">{}</a>', url, text)

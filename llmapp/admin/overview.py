@@ -202,8 +202,7 @@ def _grouped(title: str, counted: Any, groups: list[Group], parameter: str) -> T
     most = largest(groups)
     lines = [
         Line(
-            group.name or look.DASH,
-            _runs(**{parameter: group.name}),
+            *_named(group.name, parameter),
             _cells(group.figures, group.asked, group.bad, with_times=parameter != "q"),
             charts.share(group.asked, most),
             "main",
@@ -212,6 +211,13 @@ def _grouped(title: str, counted: Any, groups: list[Group], parameter: str) -> T
     ]
     columns = _columns(counted)
     return Table(title, [_("Name"), *(columns if parameter != "q" else columns[:-1])], lines)
+
+
+def _named(name: str, parameter: str) -> tuple[str, str]:
+    """Return what a group is called, and where its runs are. Users without a name are visitors without an account."""
+    if parameter == "q" and not name:
+        return _("Visitors"), _runs(owner="visitor")
+    return name or look.DASH, _runs(**{parameter: name})
 
 
 def _columns(counted: Any) -> list[Any]:

@@ -23,6 +23,7 @@ from llmapp.runs import probe
 from llmapp.runs.clock import db_now
 from llmapp.runs.lease import live_workers
 from llmapp.runs.probe_sentences import sentence, summary, title
+from llmapp.whereabouts import worker_command
 
 from . import look
 
@@ -150,14 +151,20 @@ def verdict(row: Any) -> str:
     return look.badge("ok" if row.last_passed else "failed", f"{word}, {when}")
 
 
+#: How a probe stands -> what it counts as for the page.
+STATES = {"lost": "failed", "way_clear": "passed"}
+
+
 def described(row: Probe) -> dict[str, Any]:
     """Return how a probe stands, in words."""
     stages = [_stage(stage) for stage in row.stages]
     standing = probe.standing(row, db_now(), live_workers().exists())
     failed = next((stage["message"] for stage in stages if stage["state"] == probe.FAILED), "")
-    over = standing in ("passed", "failed", "lost")
-    state = "failed" if standing == "lost" else standing if over else "going_on"
-    return {"state": state, "message": summary(standing, failed), "stages": stages}
+    if standing == "passed" and any(stage["code"] == "no_model" for stage in row.stages):
+        standing = "way_clear"
+    over = standing in ("passed", "way_clear", "failed", "lost")
+    state = STATES.get(standing, standing) if over else "going_on"
+    return {"state": state, "message": summary(standing, failed, worker_command()), "stages": stages}
 
 
 def _stage(stage: dict[str, Any]) -> dict[str, Any]:

@@ -145,6 +145,8 @@ class CredentialForm(RowForm[Credential]):
         super().__init__(*args, **kwargs)
         if self.instance.pk and "key" in self.fields:
             self.fields["key"].widget.attrs["placeholder"] = _("stored; empty keeps it")
+        if "position" in self.fields:
+            self.fields["position"].help_text = _("Keys are taken in this order.")
 
     @sensitive_variables()
     def clean_key(self) -> dict[str, str] | None:

@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.urls import URLPattern
+from django.urls import URLPattern, reverse
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -28,7 +28,9 @@ class CredentialInline(StockInline[Credential, Provider]):
     model = Credential
     form = CredentialForm
     extra = 0
-    fields = ["key", "ends_with", "position", "enabled"]
+    # One below the other: a row of a table would be wider than a phone, with the box to delete a key out of sight.
+    template = "admin/edit_inline/stacked.html"
+    fields = [("key", "ends_with"), ("position", "enabled")]
     readonly_fields = ["ends_with"]
     verbose_name = gettext_lazy("key")
     verbose_name_plural = gettext_lazy("keys (stored encrypted, never shown again)")
@@ -132,6 +134,10 @@ class ProviderAdmin(Recorded[Provider]):
                 dropped,
             )
             messages.warning(request, text % {"number": dropped})
+
+    def next_step(self, request: HttpRequest, obj: Provider) -> str:
+        url = f"{reverse('admin:llmapp_languagemodel_add')}?provider={obj.pk}"
+        return look.next_step(_("Next: add a model of this provider. Then its key can be tested."), url)
 
     # -- does it answer?
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib import messages
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 
 from llmapp import history
 
@@ -29,6 +30,18 @@ class Recorded(AppAdmin[Row]):
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> Any:
         history.record(request.user)
         return super().log_change(request, obj, message)
+
+    # What to do next is said once, to whoever sets it up for the first time.
+
+    def response_add(self, request: HttpRequest, obj: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = super().response_add(request, obj, *args, **kwargs)
+        if "_popup" not in request.POST and (step := self.next_step(request, obj)):
+            messages.info(request, step)
+        return response
+
+    def next_step(self, request: HttpRequest, obj: Any) -> str:
+        """Return what a person who has just added this row would do now, or an empty text."""
+        return ""
 
     # A deletion is logged before it is made.
 

@@ -24,34 +24,34 @@ from llmapp.runs import actions, sentences
 from . import look, reading
 from .attempts import rows_of
 from .base import LookOnly
-from .filters import AgentFilter, DayFilter, ModelFilter, SearchById
+from .filters import AgentFilter, DayFilter, ModelFilter, Owned, OwnerFilter
 
 EVENTS_PER_PAGE = 200
 
 
 @admin.register(Run)
-class RunAdmin(SearchById, LookOnly[Run]):
+class RunAdmin(Owned, LookOnly[Run]):
     list_display = [
         "short_id",
         "created_at",
         "state",
         "kind",
         "agent_slug",
-        "user",
+        "owner",
         "model_name",
         "took",
         "price",
         "tokens",
     ]
-    list_filter = ["status", "error_kind", AgentFilter, ModelFilter, DayFilter]
+    list_filter = ["status", "error_kind", AgentFilter, ModelFilter, OwnerFilter, DayFilter]
     list_select_related = ["user"]
     list_per_page = 50
-    search_help_text = gettext_lazy("The id of a run, or the name of a user.")
+    search_help_text = gettext_lazy("The id of a run or of a visitor, or the name of a user.")
     fieldsets = [
         (None, {"fields": [("state", "error"), ("id", "client_id")]}),
         (
             gettext_lazy("Who asked whom"),
-            {"fields": [("user", "conversation_link", "continues_link"), ("agent_link", "model_name")]},
+            {"fields": [("whole_owner", "conversation_link", "continues_link"), ("agent_link", "model_name")]},
         ),
         (
             gettext_lazy("When"),

@@ -66,7 +66,10 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """An agent, a model or a user. `asked` counts runs, of a model attempts; `bad` those that went wrong."""
+    """An agent, a model or a user. `asked` counts runs, of a model attempts; `bad` those that went wrong.
+
+    All visitors together are the user without a name.
+    """
 
     name: str
     asked: int
@@ -125,7 +128,7 @@ def _failures(runs: QuerySet[Run]) -> list[tuple[str, int]]:
 
 def _groups(runs: QuerySet[Run], by: str) -> list[Group]:
     rows = runs.order_by().values(by).annotate(runs=Count("pk"), bad=Count("pk", filter=Q(status__in=BAD)), **_sums())
-    return [_group(str(row[by]), row["runs"], row) for row in rows.order_by("-runs", by)[:TOP]]
+    return [_group(str(row[by] or ""), row["runs"], row) for row in rows.order_by("-runs", by)[:TOP]]
 
 
 def _agents(runs: QuerySet[Run], attempts: QuerySet[Attempt]) -> list[Group]:

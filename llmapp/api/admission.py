@@ -1,21 +1,17 @@
-"""Who may open a socket on which conversation, and how many."""
+"""Who may open a socket on which conversation."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmapp.conf import app_settings
 from llmapp.models import Conversation, Run
-from llmapp.runs.access import NotThere, find_conversation
+from llmapp.runs.access import NotThere, conversations_of, find_conversation
+from llmapp.runs.owner import own
 
 from . import origin, shapes
-from .auth import Identity, confirm, identify_scope
-
-#: Open sockets of this process, by user.
-_open: Counter[Any] = Counter()
+from .auth import Identity, Inactive, confirm, identify_scope
 
 
 class NotAdmitted(Exception):
@@ -28,7 +24,7 @@ class ConversationGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A socket's user, its conversation, and the run that was active there when it opened."""
+    """A socket's owner, its conversation, and the run that was active there when it opened."""
 
     identity: Identity
     conversation: Conversation
@@ -44,28 +40,16 @@ def admit(scope: Mapping[str, Any]) -> Admission:
     if identity is None or not id.isprintable():
         raise NotAdmitted
     try:
-        conversation = find_conversation(identity.user, id)
+        conversation = find_conversation(identity.owner, id)
     except NotThere:
         raise NotAdmitted from None
     return Admission(identity, conversation, shapes.active_run(conversation))
 
 
 def confirm_still(admission: Admission) -> Any:
-    """Return the user as they are now. Raises `SignedOut` (`Inactive`) or `ConversationGone`."""
-    user = confirm(admission.identity)
-    if not Conversation.objects.filter(pk=admission.conversation.pk, user=user).exists():
-        raise ConversationGone
-    return user
-
-
-def take_seat(user: Any) -> None:
-    """Count one more socket of `user`. Raises `NotAdmitted` when there are too many."""
-    if _open[user.pk] >= app_settings.MAX_SOCKETS_PER_USER:
-        raise NotAdmitted
-    _open[user.pk] += 1
-
-
-def leave_seat(user: Any) -> None:
-    _open[user.pk] -= 1
-    if not _open[user.pk]:
-        del _open[user.pk]
+    """Return the owner as they are now. Raises `SignedOut` (`Inactive`) or `ConversationGone`."""
+    owner, id = confirm(admission.identity), admission.conversation.pk
+    if not conversations_of(owner).filter(pk=id).exists():
+        theirs = Conversation.objects.filter(pk=id, **own(owner)).exists()
+        raise Inactive if theirs else ConversationGone
+    return owner

@@ -1,7 +1,8 @@
-"""Who is asking: the owner of an API token, or the user of a session.
+"""Who is asking: the owner of an API token, the user of a session, or a visitor without an account.
 
 A token in `Authorization: Bearer` always wins over a cookie; a token that is not valid is refused and
-never falls back to the cookie. Inactive users are nobody.
+never falls back to the cookie. Inactive users are nobody. A visitor is somebody only where a door says that it takes
+visitors.
 
 Streams and sockets outlive the moment of their sign-in, so an `Identity` remembers how it was
 established and can be checked again with `confirm`.
@@ -21,8 +22,12 @@ from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponseBase
 
 from llmapp import tokens
+from llmapp.runs.owner import is_visitor
+from llmapp.views.away import or_away
 
-from .bridge import in_thread
+from . import address
+from . import visitors as visits
+from .bridge import in_thread, own_transactions
 from .errors import unauthenticated
 
 
@@ -31,33 +36,36 @@ class SignedOut(Exception):
 
 
 class Inactive(SignedOut):
-    """The user of an identity was deactivated."""
+    """The user of an identity was deactivated, or the agent that a visitor talks to is no longer public."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user, and how we know: by `token`, or by the session `session_key`.
+    """A user or a visitor, and how we know: by `token`, or by the session `session_key`.
 
     Both are empty where a site's own middleware signed the user in.
     """
 
-    user: Any
+    owner: Any
     token: str = ""
     session_key: str = ""
 
 
-def identify(request: HttpRequest) -> Identity | None:
+def identify(request: HttpRequest, visitors: bool = False) -> Identity | None:
     """Return who makes this request, or None. Reads the database: call it in a thread."""
     if (token := bearer(request.headers.get("Authorization", ""))) is not None:
         return _by_token(token)
-    return _by_session(getattr(request, "user", None), getattr(request, "session", None))
+    session = getattr(request, "session", None)
+    found = _by_session(getattr(request, "user", None), session)
+    return found or (_by_visit(session, address.of_request(request)) if visitors else None)
 
 
 def identify_scope(scope: Mapping[str, Any]) -> Identity | None:
-    """Return who opens this ASGI connection, or None. Reads the database: call it in a thread."""
+    """Return who opens this socket, a visitor too, or None. Reads the database: call it in a thread."""
     if (token := bearer(header(scope, b"authorization"))) is not None:
         return _by_token(token)
-    return _by_session(scope.get("user"), scope.get("session"))
+    session = scope.get("session")
+    return _by_session(scope.get("user"), session) or _by_visit(session, address.of_scope(scope))
 
 
 async def authenticate(request: HttpRequest) -> Identity | None:
@@ -71,10 +79,12 @@ def page(view: Callable[..., Any]) -> Callable[..., Any]:
     Who shows a token that is not valid gets 401; everybody else is sent to `LOGIN_URL`.
     """
 
+    @own_transactions
+    @or_away
     @wraps(view)
     async def signed_in(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if (identity := await authenticate(request)) is not None:
-            request.user = identity.user
+            request.user = identity.owner
             response: HttpResponseBase = await view(request, *args, **kwargs)
             return response
         if bearer(request.headers.get("Authorization", "")) is not None:
@@ -85,17 +95,27 @@ def page(view: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def confirm(identity: Identity) -> Any:
-    """Return the user as they are now. Raises `SignedOut`, or `Inactive`, when they may no longer act."""
+    """Return the owner as they are now. Raises `SignedOut`, or `Inactive`, when they may no longer act."""
+    return _confirm_visitor(identity) if is_visitor(identity.owner) else _confirm_user(identity)
+
+
+def _confirm_visitor(identity: Identity) -> Any:
+    if (visitor := visits.of(_session(identity.session_key))) is None or visitor.pk != identity.owner.pk:
+        raise SignedOut
+    return identity.owner
+
+
+def _confirm_user(identity: Identity) -> Any:
     manager = auth.get_user_model()._default_manager
     if identity.token:
         user = tokens.find(identity.token)
     elif identity.session_key:
         user = _session_user(identity.session_key)
     else:
-        user = manager.filter(pk=identity.user.pk).first()
-    if user is not None and user.pk == identity.user.pk and user.is_active:
+        user = manager.filter(pk=identity.owner.pk).first()
+    if user is not None and user.pk == identity.owner.pk and user.is_active:
         return user
-    if manager.filter(pk=identity.user.pk, is_active=False).exists():
+    if manager.filter(pk=identity.owner.pk, is_active=False).exists():
         raise Inactive
     raise SignedOut
 
@@ -123,9 +143,18 @@ def _by_session(user: Any, session: Any) -> Identity | None:
     return Identity(user, session_key=getattr(session, "session_key", None) or "")
 
 
+def _by_visit(session: Any, mark: str) -> Identity | None:
+    visitor = visits.of(session, mark)
+    return None if visitor is None else Identity(visitor, session_key=getattr(session, "session_key", None) or "")
+
+
+def _session(key: str) -> Any:
+    return import_module(settings.SESSION_ENGINE).SessionStore(key)
+
+
 def _session_user(key: str) -> Any:
     """Return the user whom this session signs in now, or None: it ended, or the password changed."""
     request = HttpRequest()
-    request.session = import_module(settings.SESSION_ENGINE).SessionStore(key)
+    request.session = _session(key)
     user = auth.get_user(request)
     return user if user.is_authenticated else None

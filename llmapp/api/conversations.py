@@ -34,7 +34,7 @@ def list_conversations(request: HttpRequest, identity: Identity) -> dict[str, An
     """`?limit=` (30, at most 100) and `?cursor=` -> {"conversations": [...], "next": cursor or null}, newest first."""
     limit = read_number(request.GET.get("limit", str(PAGE)), "limit", least=1, most=LARGEST_PAGE)
     active = Run.objects.filter(status__in=run_state.ACTIVE, parent=None)
-    rows = conversations_of(identity.user).select_related("agent").order_by("-updated_at", "-id")
+    rows = conversations_of(identity.owner).select_related("agent").order_by("-updated_at", "-id")
     rows = rows.prefetch_related(Prefetch("runs", queryset=active, to_attr="active_runs"))
     if cursor := request.GET.get("cursor"):
         moment, id = _read_cursor(cursor)
@@ -51,20 +51,20 @@ def create_conversation(request: HttpRequest, identity: Identity) -> HttpRespons
     """{"agent"?, "title"?} -> 201 and the new conversation."""
     body = read_body(request)
     slug, title = read_text(body, "agent"), _title(body)
-    agent = find_agent(identity.user, slug) if slug is not None else None
-    _check_rate(identity.user)
-    row = Conversation.objects.create(user=identity.user, agent=agent, title=title or "")
+    agent = find_agent(identity.owner, slug) if slug is not None else None
+    _check_rate(identity.owner)
+    row = Conversation.objects.create(user=identity.owner, agent=agent, title=title or "")
     return JsonResponse(shapes.conversation(row, None), status=201)
 
 
 def show_conversation(request: HttpRequest, identity: Identity, conversation: str) -> dict[str, Any]:
-    row = find_conversation(identity.user, conversation)
+    row = find_conversation(identity.owner, conversation)
     return shapes.conversation(row, shapes.active_run(row))
 
 
 def rename_conversation(request: HttpRequest, identity: Identity, conversation: str) -> dict[str, Any]:
     """{"title"} -> the conversation."""
-    row = find_conversation(identity.user, conversation)
+    row = find_conversation(identity.owner, conversation)
     if (title := _title(read_body(request))) is None:
         raise invalid_field("title", _("a text is expected."))
     actions.rename(row, title)
@@ -73,13 +73,13 @@ def rename_conversation(request: HttpRequest, identity: Identity, conversation: 
 
 def delete_conversation(request: HttpRequest, identity: Identity, conversation: str) -> HttpResponse:
     """204. A run that is still active is stopped first."""
-    actions.delete(find_conversation(identity.user, conversation))
+    actions.delete(find_conversation(identity.owner, conversation))
     return HttpResponse(status=204)
 
 
 def list_messages(request: HttpRequest, identity: Identity, conversation: str) -> dict[str, Any]:
     """{"messages": [...]}: the path that is shown, from its first message to its last, as raw text."""
-    row = find_conversation(identity.user, conversation)
+    row = find_conversation(identity.owner, conversation)
     return {"messages": [shapes.message(message) for message in path_to(row, row.leaf_id)]}
 
 

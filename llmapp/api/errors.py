@@ -11,16 +11,25 @@ An error before a stream is `{"error": {"code", "message"}}`; `message` is a sen
     422 invalid_json            the body is not a JSON object
     422 invalid_field           a field or parameter has the wrong type or value; the message names it
     422 id_invalid, title_empty, message_empty, and those of `run_input`
-    429 too_many_runs, too_many_conversations   with `Retry-After`, in seconds
+    429 too_many_runs, too_many_conversations, too_many_streams   with `Retry-After`, in seconds
+    503 unavailable             the database is away; with `Retry-After`
 """
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from django.http import HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 
+from llmapp.runs import away
 from llmapp.runs.access import NotThere
-from llmapp.runs.actions import Refused
+from llmapp.runs.refused import Refused
+
+#: Seconds after which it is worth another try while the database is away.
+RETRY_AFTER = 5
+
+R = TypeVar("R", bound=HttpResponse)
 
 
 class ApiError(Exception):
@@ -35,7 +44,17 @@ class ApiError(Exception):
 
     def response(self) -> HttpResponse:
         body = {"error": {"code": self.code, "message": self.message}}
-        return JsonResponse(body, status=self.status, headers={"Cache-Control": "no-store", **self.headers})
+        response = JsonResponse(body, status=self.status, headers={"Cache-Control": "no-store", **self.headers})
+        return said_elsewhere(response) if self.status == 503 else response
+
+
+def said_elsewhere(response: R) -> R:
+    """Keep Django from an error in the log, and a mail to the site's admins, for each request while a server is away.
+
+    `llmapp.away` says it once. Django has no other door for it than this mark of its own.
+    """
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
 
 
 def answer_to(error: Exception) -> ApiError | None:
@@ -45,6 +64,8 @@ def answer_to(error: Exception) -> ApiError | None:
             return error
         case NotThere():
             return not_found()
+        case _ if away.is_away(error):
+            return unavailable()
         case Refused():
             headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
             return ApiError(error.status, error.code, error.message, headers)
@@ -80,6 +101,11 @@ def invalid_json() -> ApiError:
 
 def invalid_field(name: str, problem: str) -> ApiError:
     return ApiError(422, "invalid_field", f"{name}: {problem}")
+
+
+def unavailable() -> ApiError:
+    message = _("The database cannot be reached right now. Try again in a moment.")
+    return ApiError(503, "unavailable", message, {"Retry-After": str(RETRY_AFTER)})
 
 
 def internal_error() -> ApiError:

@@ -1,6 +1,6 @@
 """What clients say on a websocket: frames read, and what they ask for done.
 
-The functions that take an `Admission` read the database, and look first whether its user may still act.
+The functions that take an `Admission` read the database, and look first whether its owner may still act.
 They raise `SignedOut` and `ConversationGone` when not, `NotThere` for a run that is not of this conversation.
 """
 
@@ -79,8 +79,8 @@ def language_of(scope: Mapping[str, Any]) -> str:
 
 
 def send(admission: Admission, text: str, id: str | None) -> Submission:
-    user = confirm_still(admission)
-    return actions.submit(user, text, conversation=admission.conversation, message_id=id)
+    owner = confirm_still(admission)
+    return actions.submit(owner, text, conversation=admission.conversation, message_id=id)
 
 
 def stop(admission: Admission, run: str) -> None:
@@ -93,8 +93,8 @@ def retry(admission: Admission, run: str) -> Run:
 
 def find(admission: Admission, run: str) -> Run:
     """Return a run of the conversation."""
-    user = confirm_still(admission)
-    row = find_run(user, run) if run.isprintable() else None
+    owner = confirm_still(admission)
+    row = find_run(owner, run) if run.isprintable() else None
     if row is None or row.conversation_id != admission.conversation.pk:
         raise NotThere
     return row

@@ -15,7 +15,7 @@ from llmapp.runs.access import NotThere
 
 from . import errors
 from .auth import Identity, identify
-from .bridge import in_thread
+from .bridge import in_thread, own_transactions
 from .sse import EVENTS, HEADERS, Stream
 
 #: Bytes of a request's body. What starts a run brings its whole thread along.
@@ -25,8 +25,10 @@ RUN_BODY_LIMIT = 4 * 1024 * 1024
 Handler = Callable[..., "dict[str, Any] | HttpResponse | Stream"]
 
 
-def endpoint(**handlers: Handler) -> Callable[..., Any]:
+def endpoint(*, visitors: bool = False, **handlers: Handler) -> Callable[..., Any]:
     """Make an asynchronous view of one handler a method: `endpoint(GET=list_them, POST=make_one)`.
+
+    With `visitors`, also people without an account may call it.
 
     A handler is called in a thread as `handler(request, identity, **url_arguments)` and returns a dict
     (200), a response, or a `Stream`. It may raise `ApiError`, `NotThere` and `Refused`.
@@ -34,17 +36,20 @@ def endpoint(**handlers: Handler) -> Callable[..., Any]:
     HEAD is answered like GET, without a body: the server leaves it out, but a stream has to end first.
     """
 
+    @own_transactions
     @csrf_exempt  # checked in `_admit`, for sessions only
     async def view(request: HttpRequest, **arguments: str) -> HttpResponseBase:
-        result = await in_thread(_answer, handlers, request, arguments)
+        result = await in_thread(_answer, handlers, visitors, request, arguments)
         return result.response() if isinstance(result, Stream) else result
 
     return view
 
 
-def _answer(handlers: dict[str, Handler], request: HttpRequest, arguments: dict[str, str]) -> HttpResponse | Stream:
+def _answer(
+    handlers: dict[str, Handler], visitors: bool, request: HttpRequest, arguments: dict[str, str]
+) -> HttpResponse | Stream:
     try:
-        result = _handle(handlers, request, arguments)
+        result = _handle(handlers, visitors, request, arguments)
     except Exception as error:
         if (answer := errors.answer_to(error)) is None:
             raise
@@ -57,19 +62,19 @@ def _answer(handlers: dict[str, Handler], request: HttpRequest, arguments: dict[
 
 
 def _handle(
-    handlers: dict[str, Handler], request: HttpRequest, arguments: dict[str, str]
+    handlers: dict[str, Handler], visitors: bool, request: HttpRequest, arguments: dict[str, str]
 ) -> dict[str, Any] | HttpResponse | Stream:
     method = "GET" if request.method == "HEAD" else request.method or ""
     if (handler := handlers.get(method)) is None:
         raise errors.method_not_allowed(request.method or "", ", ".join(handlers))
-    identity = _admit(request)
+    identity = _admit(request, visitors)
     if not all(id.isprintable() for id in arguments.values()):
         raise NotThere  # no id is like that, and a database might stumble over it
     return handler(request, identity, **arguments)
 
 
-def _admit(request: HttpRequest) -> Identity:
-    if (identity := identify(request)) is None:
+def _admit(request: HttpRequest, visitors: bool) -> Identity:
+    if (identity := identify(request, visitors)) is None:
         raise errors.unauthenticated()
     # A browser never adds a token by itself, so a forged request cannot have one.
     if not identity.token and not _csrf_holds(request):

@@ -10,7 +10,7 @@ from llmapp.models import Conversation, Message
 from llmapp.runs import actions
 from llmapp.runs.access import NotThere, find_agent, find_conversation, find_run
 
-from . import run_input, shapes
+from . import run_input, seats, shapes
 from .auth import Identity
 from .http import RUN_BODY_LIMIT, endpoint, read_body, read_number, read_text
 from .sse import Stream
@@ -18,14 +18,15 @@ from .sse import Stream
 
 def start_run(request: HttpRequest, identity: Identity, agent: str) -> Stream:
     """AG-UI's `RunAgentInput` -> the run's events. A `runId` or `Idempotency-Key` again: the first run's."""
-    user = identity.user
-    find_agent(user, agent)
+    owner = identity.owner
+    find_agent(owner, agent)
+    seats.check_stream(owner)
     body = read_body(request, RUN_BODY_LIMIT)
     thread_id, run_id = read_text(body, "threadId"), read_text(body, "runId")
-    thread = _thread(user, thread_id)
+    thread = _thread(owner, thread_id)
     said = run_input.read(body, known=_known_ids(thread))
     submission = actions.submit(
-        user,
+        owner,
         said.text,
         agent=agent,
         thread_id=thread_id,
@@ -37,12 +38,13 @@ def start_run(request: HttpRequest, identity: Identity, agent: str) -> Stream:
 
 
 def show_run(request: HttpRequest, identity: Identity, run: str) -> dict[str, Any]:
-    return shapes.run(find_run(identity.user, run))
+    return shapes.run(find_run(identity.owner, run))
 
 
 def follow_run(request: HttpRequest, identity: Identity, run: str) -> Stream:
     """The run's events after `Last-Event-ID`, else after `?after=`, else all. What is empty counts as left out."""
-    row = find_run(identity.user, run)
+    row = find_run(identity.owner, run)
+    seats.check_stream(identity.owner)
     after = 0
     if last := request.headers.get("Last-Event-ID"):
         after = read_number(last, "Last-Event-ID")
@@ -53,34 +55,34 @@ def follow_run(request: HttpRequest, identity: Identity, run: str) -> Stream:
 
 def stop_run(request: HttpRequest, identity: Identity, run: str) -> HttpResponse:
     """202: it will end soon. A run that has ended stays as it is, and that is 202 too."""
-    row = find_run(identity.user, run)
+    row = find_run(identity.owner, run)
     actions.request_stop(row)
     return JsonResponse({"run": row.public_id}, status=202)
 
 
 def retry_run(request: HttpRequest, identity: Identity, run: str) -> HttpResponse:
     """202 {"run": id}: a new run answers the same message."""
-    row = actions.retry(identity.user, find_run(identity.user, run))
+    row = actions.retry(identity.owner, find_run(identity.owner, run))
     return JsonResponse({"run": row.public_id}, status=202)
 
 
-runs = endpoint(POST=start_run)
-run = endpoint(GET=show_run)
-events = endpoint(GET=follow_run)
-stop = endpoint(POST=stop_run)
-retry = endpoint(POST=retry_run)
+runs = endpoint(POST=start_run, visitors=True)
+run = endpoint(GET=show_run, visitors=True)
+events = endpoint(GET=follow_run, visitors=True)
+stop = endpoint(POST=stop_run, visitors=True)
+retry = endpoint(POST=retry_run, visitors=True)
 
 
 # --- details --------------------------------------------------------------------------------
 
 
-def _thread(user: Any, thread_id: str | None) -> Conversation | None:
-    """Return the user's conversation with this id; None where it is not known yet.
+def _thread(owner: Any, thread_id: str | None) -> Conversation | None:
+    """Return the owner's conversation with this id; None where it is not known yet.
 
     Somebody else's is not known either: `submit` refuses it, and an id that cannot be one, too.
     """
     try:
-        return find_conversation(user, thread_id) if thread_id and thread_id.isprintable() else None
+        return find_conversation(owner, thread_id) if thread_id and thread_id.isprintable() else None
     except NotThere:
         return None
 

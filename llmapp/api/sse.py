@@ -17,13 +17,17 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
+from django.db import DatabaseError
 from django.http import StreamingHttpResponse
 from django.utils.translation import gettext as _
 
 from llmapp.core.events import TERMINAL
-from llmapp.models import Run
+from llmapp.runs import away
+from llmapp.runs.access import runs_of
 from llmapp.runs.hub import get_hub
+from llmapp.runs.owner import is_visitor
 
+from . import seats
 from .auth import Identity, SignedOut, confirm
 from .bridge import briefly, in_thread, release
 
@@ -51,7 +55,7 @@ class Stream:
 
     def response(self) -> StreamingHttpResponse:
         # The reader's language is known now, and no longer while the stream is open.
-        frames = _frames(self, goodbye=_goodbye())
+        frames = _frames(self, goodbye=_goodbye(self.identity))
         return StreamingHttpResponse(frames, content_type=EVENTS, headers=HEADERS)
 
 
@@ -61,14 +65,15 @@ async def _frames(stream: Stream, goodbye: bytes) -> AsyncGenerator[bytes]:
     await in_thread(release)
     now = asyncio.get_running_loop().time
     spoke_at = now()
-    try:
-        async with aclosing(_while_theirs(stream)) as events:
-            async for event in events:
-                if event is not None or now() - spoke_at >= COMMENT_EVERY:
-                    spoke_at = now()
-                    yield b": still here\n\n" if event is None else frame(*event)
-    except SignedOut:
-        yield goodbye
+    with seats.stream(stream.identity.owner):
+        try:
+            async with aclosing(_while_theirs(stream)) as events:
+                async for event in events:
+                    if event is not None or now() - spoke_at >= COMMENT_EVERY:
+                        spoke_at = now()
+                        yield b": still here\n\n" if event is None else frame(*event)
+        except SignedOut:
+            yield goodbye
 
 
 async def _while_theirs(stream: Stream) -> AsyncGenerator[Event | None]:
@@ -80,7 +85,7 @@ async def _while_theirs(stream: Stream) -> AsyncGenerator[Event | None]:
             yield event
             last = event or last
             if now() - confirmed_at >= CONFIRM_EVERY and not _is_terminal(last):
-                await briefly(_confirm, stream)
+                await _confirm_later(stream)
                 confirmed_at = now()
     # It ended without its end: all of it was known already, or the run was deleted.
     if not _is_terminal(last):
@@ -125,12 +130,23 @@ def _is_terminal(event: Event | None) -> bool:
     return event is not None and json.loads(event[1])["type"] in TERMINAL
 
 
+async def _confirm_later(stream: Stream) -> None:
+    """Look at the reader's rights. While the database is away nothing is read either, so that may wait."""
+    try:
+        await briefly(_confirm, stream)
+    except DatabaseError as error:
+        if not away.is_away(error):
+            raise
+
+
 def _confirm(stream: Stream) -> None:
-    user = confirm(stream.identity)
-    if not Run.objects.filter(pk=stream.run_pk, user=user).exists():
+    owner = confirm(stream.identity)
+    if not runs_of(owner).filter(pk=stream.run_pk).exists():
         raise SignedOut
 
 
-def _goodbye() -> bytes:
-    event = {"type": "RUN_ERROR", "code": "unauthenticated", "message": _("You are no longer signed in.")}
+def _goodbye(identity: Identity) -> bytes:
+    shut, signed_out = _("This chat is no longer open to you. Reload the page."), _("You are no longer signed in.")
+    message = shut if is_visitor(identity.owner) else signed_out
+    event = {"type": "RUN_ERROR", "code": "unauthenticated", "message": message}
     return f"data: {json.dumps(event)}\n\n".encode()

@@ -199,7 +199,8 @@ async def _read_to_the_end(chunks: AsyncIterable[bytes]) -> None:
 
 @functools.cache
 def ssl_context() -> ssl.SSLContext:
-    return httpx.create_ssl_context(trust_env=False)
+    """Trust certifi's authorities, or those of `SSL_CERT_FILE` or `SSL_CERT_DIR`: a company may have its own."""
+    return httpx.create_ssl_context()
 
 
 async def _note_reuse(*_: object) -> None:

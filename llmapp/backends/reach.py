@@ -18,6 +18,10 @@ T = TypeVar("T")
 
 PORTS = {"http": 80, "https": 443}
 
+#: OpenSSL's numbers for a certificate that has expired, and for one of another name or address. Else it is not trusted.
+VERIFIED = {10: "expired_certificate", 62: "bad_certificate", 64: "bad_certificate"}
+CERTIFICATES = {*VERIFIED.values(), "untrusted_certificate"}
+
 
 class Unreachable(Exception):
     """The way ends here. `code` names the reason, `detail` is the system's own words."""
@@ -58,7 +62,7 @@ async def secure(host: str, port: int, seconds: float) -> str:
         _reader, writer = await _within(seconds, shaking)
     except Unreachable as error:
         # It had accepted a connection before: silence, or hanging up, is its answer to the greeting.
-        raise Unreachable("bad_certificate" if error.code == "bad_certificate" else "no_tls", error.detail) from None
+        raise Unreachable(error.code if error.code in CERTIFICATES else "no_tls", error.detail) from None
     version = writer.get_extra_info("ssl_object").version()
     await _close(writer)
     return str(version)
@@ -71,7 +75,7 @@ async def _within(seconds: float, step: Awaitable[T]) -> T:
     except socket.gaierror as error:
         raise Unreachable("unknown_host", str(error.strerror or error)) from None
     except ssl.SSLCertVerificationError as error:
-        raise Unreachable("bad_certificate", error.verify_message) from None
+        raise Unreachable(VERIFIED.get(error.verify_code, "untrusted_certificate"), error.verify_message) from None
     except ssl.SSLError as error:
         raise Unreachable("no_tls", str(error.reason or error)) from None
     except TimeoutError:

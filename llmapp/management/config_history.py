@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -18,14 +19,19 @@ from .config_apply import CREATED, DISABLED, REMOVED, UNCHANGED, UPDATED, Result
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change that was made, or would be."""
+    """A change that was made, or would be. Without a version where nothing differs."""
 
     results: list[Result]
     differences: list[Difference]
+    version: ConfigurationVersion | None = None
 
 
 def change(
-    make: Callable[[], list[Result]], source: ConfigurationVersion.Source, note: str, only_look: bool = False
+    make: Callable[[], list[Result]],
+    source: ConfigurationVersion.Source,
+    note: str,
+    only_look: bool = False,
+    changed_by: Any = None,
 ) -> Change:
     """Make a change and keep a version; or make it, look at it, and take all of it back."""
     with transaction.atomic():
@@ -35,7 +41,7 @@ def change(
         if only_look:
             transaction.set_rollback(True)
         else:
-            history.record(source=source, note=note)
+            made = replace(made, version=history.record(changed_by, source, note))
     return made
 
 
@@ -50,7 +56,7 @@ def report(made: Change) -> Iterator[str]:
     }
     for result in made.results:
         note = f" ({result.note})" if result.note else ""
-        yield f"{words[result.outcome]:<10} {_kind(result.table)} {result.name}{note}"
+        yield f"{words[result.outcome]:<10} {kind_of(result.table)} {result.name}{note}"
 
 
 def preview(made: Change) -> Iterator[str]:
@@ -58,15 +64,15 @@ def preview(made: Change) -> Iterator[str]:
     shown = {(found.table, found.name) for found in made.differences}
     for found in made.differences:
         sign = "+" if found.before is None else "-" if found.after is None else "~"
-        yield f"{sign} {_kind(found.table)} {found.name}"
+        yield f"{sign} {kind_of(found.table)} {found.name}"
         yield from (f"    {line}" for line in describe(found))
     for result in made.results:
         if result.outcome == UPDATED and (result.table, result.name) not in shown:
-            yield f"~ {_kind(result.table)} {result.name}"
+            yield f"~ {kind_of(result.table)} {result.name}"
             yield "    " + _("a secret that is not shown")
     for result in made.results:
         if result.note and result.outcome != UNCHANGED:
-            yield f"! {_kind(result.table)} {result.name}: {result.note}"
+            yield f"! {kind_of(result.table)} {result.name}: {result.note}"
     if not made.differences and not any(result.outcome == UPDATED for result in made.results):
         yield _("Nothing would change.")
 
@@ -77,11 +83,15 @@ def listed() -> Iterator[str]:
     for at, version in enumerate(rows):
         before = rows[at + 1].values if at + 1 < len(rows) else snapshot.EMPTY
         when = timezone.localtime(version.changed_at).strftime("%Y-%m-%d %H:%M:%S")
-        where = " ".join(filter(None, [version.get_source_display(), version.note]))
-        what = "; ".join(_what(differences(before, version.values)))
-        yield f"{version.pk:>4}  {when}  {version.who or '-'}  {where}: {what}"
+        what = in_words(differences(before, version.values))
+        yield f"{version.pk:>4}  {when}  {version.who or '-'}  {version.where}: {what}"
     if not rows:
         yield _("There is no version yet.")
+
+
+def in_words(found: list[Difference]) -> str:
+    """Say in a line what was created, changed and removed."""
+    return "; ".join(_what(found))
 
 
 def _what(found: list[Difference]) -> Iterator[str]:
@@ -97,8 +107,8 @@ def _what(found: list[Difference]) -> Iterator[str]:
 
 
 def _title(found: Difference) -> str:
-    return f"{_kind(found.table)} {found.name}"
+    return f"{kind_of(found.table)} {found.name}"
 
 
-def _kind(table: str) -> str:
+def kind_of(table: str) -> str:
     return {"providers": _("provider"), "models": _("model"), "agents": _("agent")}[table]

@@ -170,6 +170,6 @@ def access(value: Any) -> str | list[str]:
         if not value:
             raise ValueError(_("names no group"))
         return names(value)
-    if value not in (AgentSettings.Access.STAFF.value, AgentSettings.Access.AUTHENTICATED.value):
-        raise ValueError(_('must be "staff", "authenticated" or a list of groups'))
+    if value not in set(AgentSettings.Access) - {AgentSettings.Access.GROUPS}:
+        raise ValueError(_('must be "staff", "authenticated", "public" or a list of groups'))
     return str(value)

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import socket
 import sqlite3
-import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from urllib.parse import urlsplit
+from typing import Any
 
 from celery import current_app
 from django.core.management import CommandError
 from django.db import connection
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
+from llmapp.backends import reach
 from llmapp.encryption import Undecipherable
-from llmapp.models import Provider
-from llmapp.runs import lease
+from llmapp.models import LanguageModel, Provider, Worker
+from llmapp.runs import layer, lease
+from llmapp.runs.away import database_name
 from llmapp.runs.hub import get_hub
+from llmapp.runs.probe_sentences import sentence
 from llmapp.runs.queue import QUEUE
+from llmapp.runs.worker import versions
+from llmapp.whereabouts import worker_command
 
 from .database import unapplied
 from .processes import Say
+from .waiting import why_away
 
 #: Seconds for each look at something that may not answer.
 PATIENCE = 5.0
@@ -59,6 +64,8 @@ def examine() -> Iterator[Finding]:
         return
     yield from look_at_workers()
     yield _look(_("bell"), look_at_bell)
+    if layer.is_there():
+        yield _look(_("channel layer"), look_at_layer)
     for provider in Provider.objects.filter(enabled=True):
         yield _look(_("provider {name}").format(name=provider.name), partial(look_at, provider))
 
@@ -72,6 +79,9 @@ def _look(subject: str, look: Callable[[], str]) -> Finding:
 
 
 def look_at_database() -> str:
+    # The pool would say only that it has no connection.
+    if (why := why_away()) is not None:
+        raise RuntimeError(f"{database_name()}: {why}")
     connection.ensure_connection()
     if missing := unapplied():
         raise RuntimeError(_("{number} migrations are missing; run `manage.py migrate`").format(number=len(missing)))
@@ -86,22 +96,46 @@ def look_at_database() -> str:
 def look_at_broker() -> str:
     with current_app.connection_for_write() as broker:
         broker.ensure_connection(max_retries=1, timeout=PATIENCE)
-        if folder := broker.transport_options.get("folder"):
-            waiting = broker.default_channel._size(QUEUE)
+        folder, waiting = broker.transport_options.get("folder"), _waiting(broker)
+        if folder:
             return _("files in {folder}, {number} waiting").format(folder=folder, number=waiting)
         # Without the password.
-        return str(broker.as_uri())
+        return _("{url}, {number} waiting").format(url=broker.as_uri(), number=waiting)
+
+
+def _waiting(broker: Any) -> int:
+    """Return how many messages nobody has taken yet."""
+    channel = broker.default_channel
+    if hasattr(channel, "_size"):
+        return int(channel._size(QUEUE))
+    try:
+        return int(channel.queue_declare(QUEUE, passive=True).message_count)
+    except broker.channel_errors:
+        # RabbitMQ knows of no such queue: no worker has listened yet, and no run was sent.
+        return 0
 
 
 def look_at_workers() -> Iterator[Finding]:
+    """Those that listen to our queue: no others are in the table."""
     workers = list(lease.live_workers())
     if not workers:
-        yield Finding(_("workers"), False, _("no worker is running"))
+        text = _("no worker listens to the queue {queue}; start one: {command}")
+        yield Finding(_("workers"), False, text.format(queue=QUEUE, command=worker_command()))
     for worker in workers:
-        named = ", ".join(
-            f"{name} {version}" for name, version in sorted(worker.versions.items()) if name != "process" and version
-        )
-        yield Finding(_("worker"), True, f"{worker}, {worker.runs.count()}/{worker.concurrency}, {named}")
+        yield _look_at_worker(worker, versions())
+
+
+def _look_at_worker(worker: Worker, here: dict[str, str]) -> Finding:
+    there = {name: version for name, version in sorted(worker.versions.items()) if name != "process" and version}
+    named = ", ".join(f"{name} {version}{_unlike(version, here.get(name))}" for name, version in there.items())
+    said = f"{worker}, {worker.runs.count()}/{worker.concurrency}, {named}"
+    if there.get("llmapp", here["llmapp"]) != here["llmapp"]:
+        return Finding(_("worker"), False, said + "; " + _("start it again: it runs another llmapp than this one"))
+    return Finding(_("worker"), True, said)
+
+
+def _unlike(there: str, here: str | None) -> str:
+    return "" if here in (there, None) else " " + _("(here {version})").format(version=here)
 
 
 def look_at_bell() -> str:
@@ -118,24 +152,47 @@ async def _rings() -> bool:
         await hub.aclose()
 
 
+def look_at_layer() -> str:
+    if not asyncio.run(layer.works()):
+        raise RuntimeError(_("it does not answer"))
+    return layer.name()
+
+
 def look_at(provider: Provider) -> str:
     """Look whether its keys can be read and its host be reached. Nothing is asked of a model."""
     keys = _readable_keys(provider)
     if provider.backend == "scripted":
         return _("plays a script")
     if not provider.base_url:
-        return _("{keys} keys; its address is litellm's to know").format(keys=keys)
-    parts = urlsplit(provider.base_url)
-    host, secure = parts.hostname or "", parts.scheme == "https"
-    port = parts.port or (443 if secure else 80)
+        text = ngettext(
+            "{keys} key; its address is litellm's to know", "{keys} keys; its address is litellm's to know", keys
+        )
+        return text.format(keys=keys)
     try:
-        with socket.create_connection((host, port), timeout=PATIENCE) as plain:
-            if secure:
-                with ssl.create_default_context().wrap_socket(plain, server_hostname=host):
-                    pass
-    except OSError as error:
-        raise RuntimeError(f"{host}:{port}: {error.strerror or error}") from None
-    return _("{keys} keys; {host}:{port} answers").format(keys=keys, host=host, port=port)
+        host, port = asyncio.run(_go_to(provider.base_url))
+    except reach.Unreachable as error:
+        raise RuntimeError(_said(error, provider)) from None
+    text = ngettext("{keys} key; {host}:{port} answers", "{keys} keys; {host}:{port} answers", keys)
+    return text.format(keys=keys, host=host, port=port)
+
+
+async def _go_to(url: str) -> tuple[str, int]:
+    """Go as far as a call would, by the same certificates. Raises `Unreachable`."""
+    host, port, is_secure = reach.address(url)
+    await reach.resolve(host, port, PATIENCE)
+    await reach.connect(host, port, PATIENCE)
+    if is_secure:
+        await reach.secure(host, port, PATIENCE)
+    return host, port
+
+
+def _said(error: reach.Unreachable, provider: Provider) -> str:
+    host, port, _is_secure = reach.address(provider.base_url)
+    said = sentence(error.code, {"host": host, "port": port, "seconds": f"{PATIENCE:g}"})
+    model = LanguageModel.objects.filter(provider=provider, enabled=True).order_by("pk").first()
+    if model is None:
+        return said
+    return said + " " + _("More: manage.py llmapp check-model {name}").format(name=model.name)
 
 
 def _readable_keys(provider: Provider) -> int:

@@ -30,12 +30,14 @@ PATIENCE = 15.0
 class Child:
     """One program. Its lines come out with its name in front."""
 
-    def __init__(self, name: str, command: Sequence[str], say: Say) -> None:
+    def __init__(self, name: str, command: Sequence[str], say: Say, descriptors: Sequence[int] = ()) -> None:
+        """`descriptors` are what it inherits, each under its own number."""
         self.name = name
         #: How often it died without having settled.
         self.failures = 0
         self._command = [sys.executable, "-m", "llmapp.supervised", *command]
         self._say = say
+        self._descriptors = descriptors
         self._process: subprocess.Popen[str] | None = None
         self._started = 0.0
         self._due: float | None = 0.0
@@ -64,7 +66,7 @@ class Child:
             errors="replace",
             # A group of its own: Ctrl-C reaches the parent only.
             process_group=0,
-            pass_fds=(lifeline,),
+            pass_fds=(lifeline, *self._descriptors),
         )
         threading.Thread(target=self._pass_on, args=(self._process,), daemon=True).start()
 
@@ -72,7 +74,7 @@ class Child:
         assert process.stdout is not None
         for line in process.stdout:
             if line.strip():
-                self._say(f"{self.name:<6} | {line.rstrip()}")
+                self._say(f"{self.name:<8} | {line.rstrip()}")
 
     def _mourn(self, code: int) -> None:
         if time.monotonic() - self._started > SETTLED:

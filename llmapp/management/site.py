@@ -1,10 +1,11 @@
-"""The site as `serve` runs it: its two children, and what a person sees of them."""
+"""The site as `serve` runs it: web and worker processes, and what a person sees of them."""
 
 from __future__ import annotations
 
 import http.client
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -37,16 +38,34 @@ def health_path() -> str:
         raise CommandError(_('The site\'s urls do not include "llmapp.urls".')) from None
 
 
-class Site:
-    """The two children, and what a person sees of them."""
+def named(name: str, number: int) -> list[str]:
+    """Return a name for each child: a number is in it only where there are several."""
+    return [name] if number == 1 else [f"{name} {n}" for n in range(1, number + 1)]
 
-    def __init__(self, host: str, port: int, concurrency: int, with_demo: bool, home: Path, say: Say) -> None:
-        self._host, self._port, self._with_demo, self._say = host, port, with_demo, say
+
+class Site:
+    """The children, and what a person sees of them."""
+
+    def __init__(
+        self,
+        host: str,
+        listener: socket.socket,
+        webs: int,
+        workers: int,
+        concurrency: int,
+        with_demo: bool,
+        home: Path,
+        say: Say,
+    ) -> None:
+        self._host, self._listener, self._port = host, listener, listener.getsockname()[1]
+        self._with_demo, self._say = with_demo, say
         self._path = health_path()
         shown = f"[{host.strip('[]')}]" if ":" in host else host
-        self.url = f"http://{shown}:{port}/"
+        self.url = f"http://{shown}:{self._port}/"
+        web = [Child(name, self._web(), say, [listener.fileno()]) for name in named("web", webs)]
+        worker = [Child(name, self._worker(name, concurrency), say) for name in named("worker", workers)]
         self._children = Children(
-            [Child("web", self._web(), say), Child("worker", self._worker(concurrency), say)],
+            [*web, *worker],
             environment(LLMAPP_HOME=str(home), LLMAPP_DEMO="1" if with_demo else "0"),
         )
         self._stopping = threading.Event()
@@ -57,15 +76,14 @@ class Site:
         if not (application := asgi_application()):
             raise CommandError(_("settings.ASGI_APPLICATION is not set."))
         module, _dot, name = application.rpartition(".")
-        listen = ["-b", self._host.strip("[]"), "-p", str(self._port)]
         quiet = ["-v", "0", "--no-server-name", "--application-close-timeout", "5"]
-        return ["daphne", *listen, *quiet, f"{module}:{name}"]
+        return ["daphne", "--fd", str(self._listener.fileno()), *quiet, f"{module}:{name}"]
 
-    def _worker(self, concurrency: int) -> list[str]:
+    def _worker(self, name: str, concurrency: int) -> list[str]:
         # Gossip, mingle and heartbeat are for workers that know each other; ours meet in the database.
         alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         # A name of its own: RabbitMQ refuses a second worker of the same name.
-        own = ["-n", f"llmapp-{os.getpid()}@%h", *alone]
+        own = ["-n", f"llmapp-{os.getpid()}-{name.replace(' ', '-')}@%h", *alone]
         return ["celery", "-A", celery_package(), "worker", "-Q", QUEUE, "-P", "threads", "-c", str(concurrency), *own]
 
     def run(self) -> None:
@@ -80,6 +98,7 @@ class Site:
                 failed = self._given_up()
         finally:
             self._stopping.set()
+            self._listener.close()
             self._children.stop(self._impatient)
         if failed:
             raise CommandError(_("{name} does not start; its own words are above.").format(name=failed))

@@ -10,6 +10,7 @@ from .providers import Credential, LanguageModel, Provider
 from .runs import Run, RunEvent, Worker
 from .usage import Attempt, Call
 from .versions import ConfigurationVersion
+from .visitors import Visitor
 
 __all__ = [
     "AgentSettings",
@@ -28,5 +29,6 @@ __all__ = [
     "Provider",
     "Run",
     "RunEvent",
+    "Visitor",
     "Worker",
 ]

@@ -17,6 +17,7 @@ class AgentSettings(models.Model):
         STAFF = "staff", _("staff")
         AUTHENTICATED = "authenticated", _("everybody who is signed in")
         GROUPS = "groups", _("members of the groups below")
+        PUBLIC = "public", _("everybody, also visitors without an account")
 
     slug = models.SlugField(_("slug"), max_length=100, unique=True)
     name = models.CharField(_("name"), max_length=100, blank=True)

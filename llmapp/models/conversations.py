@@ -1,4 +1,4 @@
-"""Conversations: trees of messages that belong to a user."""
+"""Conversations: trees of messages that belong to a user, or to a visitor without an account."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import uuid
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
 from llmapp.core.messages import Role
+
+from .visitors import ONE_OWNER, Visitor
 
 
 class Conversation(models.Model):
@@ -16,7 +19,15 @@ class Conversation(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, related_name="llmapp_conversations", verbose_name=_("user")
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="llmapp_conversations",
+        verbose_name=_("user"),
+    )
+    visitor = models.ForeignKey(
+        Visitor, models.CASCADE, null=True, blank=True, db_index=False, related_name="conversations", editable=False
     )
     #: What a client calls it, when that is not our id.
     client_id = models.CharField(max_length=200, null=True, blank=True, editable=False)  # noqa: DJ001
@@ -37,10 +48,14 @@ class Conversation(models.Model):
             models.Index(fields=["user", "-updated_at", "-id"], name="llmapp_conversation_newest"),
             # For the administration, which lists everybody's.
             models.Index(fields=["-updated_at", "-id"], name="llmapp_conversation_all"),
+            # For the sweeper, which deletes the old ones.
+            models.Index(fields=["updated_at"], name="llmapp_conversation_visited", condition=Q(visitor__isnull=False)),
         ]
         constraints = [
             # NULL is not equal to NULL: only names that clients gave are unique.
             models.UniqueConstraint(fields=["user", "client_id"], name="llmapp_conversation_client_id"),
+            models.UniqueConstraint(fields=["visitor", "client_id"], name="llmapp_conversation_visitor_client_id"),
+            models.CheckConstraint(condition=ONE_OWNER, name="llmapp_conversation_one_owner"),
         ]
 
     def __str__(self) -> str:

@@ -13,6 +13,8 @@ from llmapp.core import run_state
 from llmapp.core.errors import ErrorKind
 from llmapp.core.run_state import RunStatus
 
+from .visitors import ONE_OWNER, Visitor
+
 STATUSES = [
     (RunStatus.QUEUED, _("queued")),
     (RunStatus.IN_PROGRESS, _("in progress")),
@@ -60,8 +62,18 @@ class Run(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, models.CASCADE, related_name="llmapp_runs", verbose_name=_("user")
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        related_name="llmapp_runs",
+        verbose_name=_("user"),
     )
+    visitor = models.ForeignKey(
+        Visitor, models.CASCADE, null=True, blank=True, db_index=False, related_name="runs", editable=False
+    )
+    #: The mark of the network that a visitor sent from, for a day.
+    address = models.CharField(max_length=32, blank=True, editable=False)
     conversation = models.ForeignKey(
         "llmapp.Conversation", models.CASCADE, related_name="runs", verbose_name=_("conversation")
     )
@@ -116,6 +128,10 @@ class Run(models.Model):
         ordering = ["-created_at"]
         indexes = [
             models.Index(fields=["user", "created_at"], name="llmapp_run_user_created"),
+            models.Index(
+                fields=["visitor", "created_at"], name="llmapp_run_visitor", condition=Q(visitor__isnull=False)
+            ),
+            models.Index(fields=["address", "created_at"], name="llmapp_run_address", condition=Q(address__gt="")),
             models.Index(fields=["-created_at", "-id"], name="llmapp_run_newest"),
             models.Index(fields=["status", "created_at"], name="llmapp_run_active", condition=Q(status__in=ACTIVE)),
             models.Index(
@@ -127,6 +143,9 @@ class Run(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["user", "client_id"], name="llmapp_run_client_id"),
             models.UniqueConstraint(fields=["user", "idempotency_key"], name="llmapp_run_idempotency_key"),
+            models.UniqueConstraint(fields=["visitor", "client_id"], name="llmapp_run_visitor_client_id"),
+            models.UniqueConstraint(fields=["visitor", "idempotency_key"], name="llmapp_run_visitor_idempotency_key"),
+            models.CheckConstraint(condition=ONE_OWNER, name="llmapp_run_one_owner"),
             models.UniqueConstraint(
                 fields=["conversation"],
                 condition=Q(status__in=ACTIVE, parent__isnull=True),

@@ -44,3 +44,8 @@ class ConfigurationVersion(models.Model):
     @property
     def who(self) -> str:
         return str(self.changed_by) if self.changed_by is not None else self.login
+
+    @property
+    def where(self) -> str:
+        """By which door the change came, and the name of the file or the number that was restored."""
+        return " ".join(filter(None, [self.get_source_display(), self.note]))

@@ -1,13 +1,18 @@
-"""Who may see and use what. Someone else's is not there: every look-up here raises `NotThere`."""
+"""Who may see and use what. Someone else's is not there: every look-up here raises `NotThere`.
+
+An owner is a user, or a `Visitor`: see `runs.owner`.
+"""
 
 from __future__ import annotations
 
 import uuid
 from typing import Any, TypeVar
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
 from llmapp.models import AgentSettings, Conversation, Run
+
+from .owner import allowed_agents, open_to
 
 Row = TypeVar("Row", Conversation, Run)
 
@@ -27,38 +32,33 @@ def as_uuid(text: str | uuid.UUID) -> uuid.UUID | None:
     return value if str(value) == text else None
 
 
-def agents_for(user: Any) -> QuerySet[AgentSettings]:
-    """Return the agents that `user` may use, in the order in which they are offered."""
-    agents = AgentSettings.objects.filter(enabled=True)
-    if not user.is_active:
-        return agents.none()
-    if user.is_superuser:
-        return agents
-    allowed = Q(access=AgentSettings.Access.AUTHENTICATED)
-    allowed |= Q(access=AgentSettings.Access.GROUPS, groups__in=user.groups.all())
-    if user.is_staff:
-        allowed |= Q(access=AgentSettings.Access.STAFF)
-    return agents.filter(allowed).distinct()
+def agents_for(owner: Any) -> QuerySet[AgentSettings]:
+    """Return the agents that the owner may use, in the order in which they are offered."""
+    return AgentSettings.objects.filter(allowed_agents(owner), enabled=True).distinct()
 
 
-def find_agent(user: Any, slug: str) -> AgentSettings:
-    if (agent := agents_for(user).filter(slug=slug).first()) is None:
+def find_agent(owner: Any, slug: str) -> AgentSettings:
+    if (agent := agents_for(owner).filter(slug=slug).first()) is None:
         raise NotThere
     return agent
 
 
-def conversations_of(user: Any) -> QuerySet[Conversation]:
-    return Conversation.objects.filter(user=user)
+def conversations_of(owner: Any) -> QuerySet[Conversation]:
+    return Conversation.objects.filter(open_to(owner))
 
 
-def find_conversation(user: Any, id: str | uuid.UUID) -> Conversation:
-    """Return the user's conversation with this id: ours, or the client's own."""
-    return _find(conversations_of(user), id)
+def runs_of(owner: Any) -> QuerySet[Run]:
+    return Run.objects.filter(open_to(owner)).select_related("conversation", "continues")
 
 
-def find_run(user: Any, id: str | uuid.UUID) -> Run:
-    """Return the user's run with this id: ours, or the client's own."""
-    return _find(Run.objects.filter(user=user).select_related("conversation", "continues"), id)
+def find_conversation(owner: Any, id: str | uuid.UUID) -> Conversation:
+    """Return the owner's conversation with this id: ours, or the client's own."""
+    return _find(conversations_of(owner), id)
+
+
+def find_run(owner: Any, id: str | uuid.UUID) -> Run:
+    """Return the owner's run with this id: ours, or the client's own."""
+    return _find(runs_of(owner), id)
 
 
 def _find(rows: QuerySet[Row], id: str | uuid.UUID) -> Row:

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth import get_user_model
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from llmapp.conf import app_settings
 from llmapp.core import events as ev
@@ -24,28 +22,17 @@ from llmapp.core.messages import Role
 from llmapp.core.run_state import RunStatus, Trigger
 from llmapp.models import AgentSettings, Conversation, Message, Run
 
-from . import log, queue
-from .access import NotThere, agents_for, as_uuid, find_agent, find_conversation, find_run
+from . import limits, log, queue
+from .access import NotThere, agents_for, as_uuid, find_agent, find_conversation, find_run, runs_of
 from .clock import db_now
 from .endings import end_run
+from .owner import hold, message_length, own, run_of
+from .refused import Refused
 
 logger = logging.getLogger("llmapp.runs")
 
 TITLE_LENGTH = 60
 ID_LENGTH = 200
-
-
-class Refused(Exception):
-    """A request that is not carried out, and why. Nothing was stored."""
-
-    def __init__(self, code: str, status: int, message: str, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        #: The HTTP status that says the same.
-        self.status = status
-        self.message = message
-        #: Seconds.
-        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +60,24 @@ def submit(
     unknown), or a new one. `agent` is a slug; without it the conversation's agent answers. A
     `run_id`, `idempotency_key` or `message_id` that was seen before returns the first run.
 
-    Raises `Refused`, and `NotThere` for an agent or a conversation that the user may not use.
+    `user` may be a `Visitor`. Raises `Refused`, and `NotThere` for an agent or a conversation that they may not use.
     """
     _check_ids(message_id, run_id, thread_id, idempotency_key)
+    if (refused := limits.told(user)) is not None:
+        # A flood holds nothing; a repeat of what was taken gets its run all the same.
+        if (earlier := _earlier_run(user, conversation, run_id, idempotency_key, message_id)) is not None:
+            return Submission(earlier, created=False)
+        raise refused
     try:
         with transaction.atomic():
-            # From here on the sends of one person come one by one: no repeat and no limit is overlooked.
-            _hold(user)
-            current = _current(conversation) if conversation else _known_conversation(user, thread_id)
+            # From here on the sends of one owner come one by one: no repeat and no limit is overlooked.
+            hold(user)
+            current = _current(user, conversation) if conversation else _known_conversation(user, thread_id)
             if (earlier := _earlier_run(user, current, run_id, idempotency_key, message_id)) is not None:
                 return Submission(earlier, created=False)
-            _check_text(text)
+            _check_text(user, text)
             settings = _agent_for(user, agent, current)
-            _check_rates(user)
+            limits.check(user)
             current = current or _new_conversation(user, thread_id, text, settings)
             message = _add_message(current, text, message_id)
             run = _start_run(user, current, settings, message, run_id, idempotency_key)
@@ -96,14 +88,16 @@ def submit(
     return Submission(run, created=True)
 
 
-def retry(user: Any, run: Run) -> Run:
+def retry(owner: Any, run: Run) -> Run:
     """Answer the user message of `run` again, with a new run. The earlier answer stays in the tree."""
+    if (refused := limits.told(owner)) is not None:
+        raise refused
     with transaction.atomic():
-        _hold(user)
-        conversation = _current(run.conversation)
-        settings = _agent_for(user, run.agent_slug, conversation)
-        _check_rates(user)
-        new = _start_run(user, conversation, settings, run.message, None, None)
+        hold(owner)
+        conversation = _current(owner, run.conversation)
+        settings = _agent_for(owner, run.agent_slug, conversation)
+        limits.check(owner)
+        new = _start_run(owner, conversation, settings, run.message, None, None)
         _move_to(conversation, run.message, settings)
     return new
 
@@ -148,10 +142,10 @@ def _check_ids(*ids: str | None) -> None:
             raise Refused("id_invalid", 422, _("An id is empty, too long or has control characters."))
 
 
-def _check_text(text: str) -> None:
+def _check_text(owner: Any, text: str) -> None:
     if not text.strip():
         raise Refused("message_empty", 422, _("Write a message first."))
-    if len(text) > (limit := app_settings.MAX_MESSAGE_LENGTH):
+    if len(text) > (limit := message_length(owner)):
         raise Refused(
             "message_too_long",
             413,
@@ -171,63 +165,22 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def _check_rates(user: Any) -> None:
-    """Refuse a user who has too many runs at once or sent too many messages in the last minute."""
-    active = Run.objects.filter(user=user, status__in=run_state.ACTIVE, parent=None).count()
-    limit = app_settings.MAX_ACTIVE_RUNS_PER_USER
-    if active >= limit:
-        raise Refused(
-            "too_many_runs",
-            429,
-            ngettext(
-                "%(limit)d answer is being written already. Wait for it, or stop it.",
-                "%(limit)d answers are being written already. Wait for one of them, or stop it.",
-                limit,
-            )
-            % {"limit": limit},
-            retry_after=5,
-        )
-    now = db_now()
-    recent = Run.objects.filter(user=user, parent=None, created_at__gt=now - timedelta(minutes=1))
-    times = list(recent.order_by("-created_at").values_list("created_at", flat=True)[: app_settings.SENDS_PER_MINUTE])
-    if len(times) >= app_settings.SENDS_PER_MINUTE:
-        wait = max(1, round(60 - (now - times[-1]).total_seconds()))
-        raise Refused(
-            "too_many_runs",
-            429,
-            ngettext(
-                "Too many messages in a minute. Try again in %(wait)d second.",
-                "Too many messages in a minute. Try again in %(wait)d seconds.",
-                wait,
-            )
-            % {"wait": wait},
-            retry_after=wait,
-        )
-
-
-def _hold(user: Any) -> None:
-    """Make the sends of one user wait for each other. On SQLite all writers do."""
-    users = get_user_model()._default_manager
-    if connection.vendor == "postgresql":
-        users.select_for_update(no_key=True).get(pk=user.pk)
-
-
 # --- finding what is there ------------------------------------------------------------------
 
 
-def _current(conversation: Conversation) -> Conversation:
-    """Read a conversation as it is now, and hold it: what a socket was opened on may have moved on."""
+def _current(owner: Any, conversation: Conversation) -> Conversation:
+    """Read a conversation as it is now, and hold it: what a socket was opened on may have moved on, to a user even."""
     rows = Conversation.objects.select_for_update(of=("self",)).select_related("agent")
-    if (row := rows.filter(pk=conversation.pk).first()) is None:
+    if (row := rows.filter(pk=conversation.pk, **own(owner)).first()) is None:
         raise NotThere
     return row
 
 
-def _known_conversation(user: Any, thread_id: str | None) -> Conversation | None:
+def _known_conversation(owner: Any, thread_id: str | None) -> Conversation | None:
     if thread_id is None:
         return None
     try:
-        return _current(find_conversation(user, thread_id))
+        return _current(owner, find_conversation(owner, thread_id))
     except NotThere:
         key = as_uuid(thread_id)
         if key is not None and Conversation.objects.filter(pk=key).exists():
@@ -236,7 +189,7 @@ def _known_conversation(user: Any, thread_id: str | None) -> Conversation | None
 
 
 def _earlier_run(
-    user: Any,
+    owner: Any,
     conversation: Conversation | None,
     run_id: str | None,
     idempotency_key: str | None,
@@ -244,10 +197,10 @@ def _earlier_run(
 ) -> Run | None:
     if run_id is not None:
         try:
-            return find_run(user, run_id)
+            return find_run(owner, run_id)
         except NotThere:
             pass
-    mine = Run.objects.filter(user=user).select_related("conversation", "continues")
+    mine = runs_of(owner)
     if idempotency_key is not None and (run := mine.filter(idempotency_key=idempotency_key).first()):
         return run
     if message_id is None or conversation is None:
@@ -265,12 +218,12 @@ def find_message(conversation: Conversation, id: str) -> Message | None:
     return message
 
 
-def _agent_for(user: Any, slug: str | None, conversation: Conversation | None) -> AgentSettings:
+def _agent_for(owner: Any, slug: str | None, conversation: Conversation | None) -> AgentSettings:
     if slug is None and conversation is not None and conversation.agent is not None:
         slug = conversation.agent.slug
     if slug is not None:
-        return find_agent(user, slug)
-    if (agent := agents_for(user).first()) is None:
+        return find_agent(owner, slug)
+    if (agent := agents_for(owner).first()) is None:
         raise NotThere
     return agent
 
@@ -288,9 +241,9 @@ def _own_id(model: type[Any], id: str | None) -> dict[str, Any]:
     return {"client_id": id}
 
 
-def _new_conversation(user: Any, thread_id: str | None, text: str, agent: AgentSettings) -> Conversation:
+def _new_conversation(owner: Any, thread_id: str | None, text: str, agent: AgentSettings) -> Conversation:
     return Conversation.objects.create(
-        user=user, agent=agent, title=title_from(text), **_own_id(Conversation, thread_id)
+        agent=agent, title=title_from(text), **own(owner), **_own_id(Conversation, thread_id)
     )
 
 
@@ -315,7 +268,7 @@ def _add_message(conversation: Conversation, text: str, message_id: str | None) 
 
 
 def _start_run(
-    user: Any,
+    owner: Any,
     conversation: Conversation,
     agent: AgentSettings,
     message: Message,
@@ -326,7 +279,6 @@ def _start_run(
         raise _busy()
     now = db_now()
     run = Run.objects.create(
-        user=user,
         conversation=conversation,
         agent=agent,
         agent_slug=agent.slug,
@@ -337,6 +289,7 @@ def _start_run(
         created_at=now,
         enqueued_at=now,
         queue_until=now + timedelta(seconds=app_settings.QUEUE_TIMEOUT),
+        **run_of(owner),
         **_own_id(Run, run_id),
     )
     said = {"id": message.public_id, "role": "user", "content": message.text}

@@ -20,7 +20,7 @@ from typing import Any
 
 from django.db import connection, connections
 
-from . import log
+from . import away, log
 
 logger = logging.getLogger("llmapp.runs")
 
@@ -65,6 +65,8 @@ class Tail:
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
         self._ready = asyncio.Event()
+        #: Whether it hears now.
+        self.works = False
         self._thread = threading.Thread(target=self._main, name="llmapp-bell", daemon=True)
         self._thread.start()
 
@@ -78,15 +80,23 @@ class Tail:
     def _main(self) -> None:
         while not self._stop.is_set():
             try:
-                self._follow()
-            except Exception:
-                logger.exception("the bell failed; trying again", extra={"action": "bell_failed"})
+                with connection.wrap_database_errors, away.watched(answers=False):
+                    self._follow()
+            except Exception as error:
+                self.works = False
+                if not away.is_away(error):
+                    logger.exception("the bell failed; trying again", extra={"action": "bell_failed"})
                 # Readers poll meanwhile; nobody may be left waiting for us.
                 self._call(self._ready.set)
                 time.sleep(1)
 
     def _follow(self) -> None:
         raise NotImplementedError
+
+    def _hears(self) -> None:
+        self.works = True
+        away.database.over()
+        self._call(self._ready.set)
 
     def _call(self, function: Callable[..., Any], *args: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed
@@ -105,7 +115,7 @@ class SQLiteTail(Tail):
         try:
             version = _one(database, "PRAGMA data_version")
             last = _one(database, "SELECT coalesce(max(id), 0) FROM llmapp_runevent")
-            self._call(self._ready.set)
+            self._hears()
             while not self._stop.wait(SQLITE_INTERVAL):
                 if (now := _one(database, "PRAGMA data_version")) == version:
                     continue
@@ -134,7 +144,7 @@ class PostgresTail(Tail):
         conversations: dict[uuid.UUID, uuid.UUID] = {}
         try:
             wire.execute(f"LISTEN {log.CHANNEL}")
-            self._call(self._ready.set)
+            self._hears()
             while not self._stop.is_set():
                 heard = _first_seqs(wire.notifies(timeout=LISTEN_SECONDS, stop_after=1))
                 if heard:

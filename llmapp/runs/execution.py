@@ -90,7 +90,7 @@ class Execution:
         self._writer = writer
         self._threads = threads
         self._concurrency = concurrency
-        self._log = writer.open(run.pk, claim.seq)
+        self._log = writer.open(run, claim.seq)
         self._presenter = Presenter(self._log.emit)
         self._budget = RunBudget(run, (run.run_until - claim.now).total_seconds())
         self._ports = Ports(
@@ -120,7 +120,7 @@ class Execution:
     # --- the agent --------------------------------------------------------------------------
 
     async def _answer(self) -> Answer:
-        briefing = await self._threads.call(brief, self._run, self._concurrency)
+        briefing = await self._threads.patiently(brief, self._run, self._concurrency)
         step = f"turn {self._run.executions}" if self._run.executions > 1 else "turn"
         try:
             return await run_agent(briefing.agent, briefing.history, self._ports, self._emit, step)
@@ -151,11 +151,11 @@ class Execution:
     async def _write_end(self, task: asyncio.Task[Answer], why: Interruption | None) -> None:
         if why is Interruption.LOST:
             raise LeaseLost
-        html = await self._render()
         if why is Interruption.SHUTDOWN:
-            await self._log.commit(self._give_back)
-            await self._threads.call(queue.enqueue, self._run.pk)
-        elif why is Interruption.STOP:
+            await self._hand_back()
+            return
+        html = await self._render()
+        if why is Interruption.STOP:
             await self._end(Trigger.CANCEL, None, html)
         elif why is Interruption.TIMEOUT:
             await self._end_badly(ErrorKind.TIMEOUT, html)
@@ -163,6 +163,12 @@ class Execution:
             await self._end_badly(failure.kind, html)
         else:
             await self._end_with(task.result(), html)
+
+    async def _hand_back(self) -> None:
+        # What was said is withdrawn, so nobody needs it rendered; but nothing may follow the hand-over.
+        await self._presenter.stop()
+        await self._log.commit(self._give_back)
+        await asyncio.to_thread(queue.enqueue, self._run.pk)
 
     async def _render(self) -> str:
         try:

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from llmapp.conf import app_settings
 from llmapp.core import events as ev
 from llmapp.core import run_state
-from llmapp.models import Run
+from llmapp.models import Run, RunEvent
 
-from . import bell, endings, log, sweeper, thread
+from . import away, bell, endings, layer, log, sweeper, thread
 from .bell import News
 from .threads import DatabaseThreads
 
@@ -43,6 +43,8 @@ class Announcement:
     run: str
     run_pk: uuid.UUID
     status: str
+    #: The entry that says so: what an earlier one said is past.
+    seq: int
     #: It was active already when the reader came.
     initial: bool = False
 
@@ -75,12 +77,13 @@ class Inbox:
 
 
 class Hub:
-    """The readers of one event loop."""
+    """The readers of one event loop. While the database is away they wait; there is nothing to be told."""
 
     def __init__(self) -> None:
         self._runs: dict[uuid.UUID, set[Inbox]] = {}
         self._conversations: dict[uuid.UUID, set[Inbox]] = {}
-        self._tail: bell.Tail | None = None
+        #: The database's, and the channel layer's where there is one.
+        self._tails: list[bell.Tail] = []
         self._sweeping: asyncio.Task[None] | None = None
         self._threads = DatabaseThreads(DATABASE_THREADS, "llmapp-hub")
 
@@ -92,7 +95,7 @@ class Hub:
         with self._subscribed(self._runs, run_pk) as inbox:
             await self._follow_the_log()
             while True:
-                rows, over = await self._threads.call(_read, run_pk, after)
+                rows, over = await self._threads.patiently(_read, run_pk, after)
                 for after, status, data in rows:
                     yield after, data
                     if status in run_state.ENDS:
@@ -122,30 +125,30 @@ class Hub:
         """Yield what happens to the runs of a conversation, the active one first. Never ends by itself."""
         with self._subscribed(self._conversations, conversation_pk) as inbox:
             await self._follow_the_log()
-            known: dict[uuid.UUID, str] = {}
-            for item in await self._threads.call(_active, conversation_pk):
-                known[item.run_pk] = item.status
+            known: dict[uuid.UUID, Announcement] = {}
+            for item in await self._threads.patiently(_active, conversation_pk):
+                known[item.run_pk] = item
                 yield item
             while True:
-                news = [Announcement(n.run, n.run_pk, n.status) for n in await inbox.take(SLOW_POLL) if n.status]
+                news = [Announcement(n.run, n.run_pk, n.status, n.seq) for n in await inbox.take(SLOW_POLL) if n.status]
                 # Without news, look: a bell may have been lost.
-                for item in news or await self._threads.call(_now, conversation_pk, frozenset(known)):
-                    if known.get(item.run_pk) == item.status:
+                for item in news or await self._threads.patiently(_now, conversation_pk, dict(known)):
+                    # Two bells may ring for the same, and one of them late.
+                    if item.run_pk in known and item.seq <= known[item.run_pk].seq:
                         continue
-                    known[item.run_pk] = item.status
-                    if item.status in run_state.ENDS:
-                        del known[item.run_pk]
+                    known[item.run_pk] = item
                     yield item
 
     async def bell_works(self) -> bool:
-        """Say whether a tail can be started, for health checks."""
+        """Say whether a tail hears, and start one where nobody watches: for health checks."""
         with self._subscribed(self._runs, uuid.uuid4()):
             try:
                 async with asyncio.timeout(2):
                     await self._follow_the_log()
             except TimeoutError:
                 return False
-        return True
+            # The database's own tail: the layer only spares it work.
+            return bool(self._tails) and self._tails[0].works
 
     async def aclose(self) -> None:
         """Stop following, and give up threads and connections."""
@@ -168,11 +171,13 @@ class Hub:
                 self._rest()
 
     async def _follow_the_log(self) -> None:
-        if self._tail is None:
-            self._tail = bell.start(self._deliver, self._is_watched)
+        if not self._tails:
+            tails = [bell.start(self._deliver, self._is_watched), layer.tail(self._deliver, self._is_watched)]
+            self._tails = [tail for tail in tails if tail is not None]
         if self._sweeping is None or self._sweeping.done():
             self._sweeping = asyncio.create_task(self._sweep())
-        await self._tail.ready()
+        for tail in list(self._tails):
+            await tail.ready()
 
     def _is_watched(self, run_pk: uuid.UUID, conversation_pk: uuid.UUID) -> bool:
         return run_pk in self._runs or conversation_pk in self._conversations
@@ -191,13 +196,14 @@ class Hub:
             await asyncio.sleep(app_settings.SWEEP_SECONDS)
             try:
                 await self._threads.call(sweeper.sweep)
-            except Exception:
-                logger.exception("the sweep of a web process failed", extra={"action": "sweep_failed"})
+            except Exception as error:
+                if not away.is_away(error):
+                    logger.exception("the sweep of a web process failed", extra={"action": "sweep_failed"})
 
     def _rest(self) -> None:
-        if self._tail is not None:
-            self._tail.close()
-            self._tail = None
+        for tail in self._tails:
+            tail.close()
+        self._tails = []
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None
@@ -256,11 +262,22 @@ def _made_up_end(run: Run, after: int) -> list[tuple[int, str, str]]:
 
 def _active(conversation_pk: uuid.UUID) -> list[Announcement]:
     runs = Run.objects.filter(conversation=conversation_pk, status__in=run_state.ACTIVE, parent=None)
-    return [Announcement(run.public_id, run.pk, run.status, initial=True) for run in runs]
+    return [_announcement(run, initial=True) for run in runs]
 
 
-def _now(conversation_pk: uuid.UUID, known: frozenset[uuid.UUID]) -> list[Announcement]:
-    """Return the active runs, and how those that were known stand now."""
+def _now(conversation_pk: uuid.UUID, known: dict[uuid.UUID, Announcement]) -> list[Announcement]:
+    """Return the runs that are active or were, and stand otherwise than is known."""
     runs = Run.objects.filter(conversation=conversation_pk, parent=None)
-    runs = runs.filter(status__in=run_state.ACTIVE) | runs.filter(pk__in=known)
-    return [Announcement(run.public_id, run.pk, run.status) for run in runs]
+    open_ones = [run_pk for run_pk, item in known.items() if item.status not in run_state.ENDS]
+    runs = runs.filter(status__in=run_state.ACTIVE) | runs.filter(pk__in=open_ones)
+    return [_announcement(run) for run in runs if run.pk not in known or known[run.pk].status != run.status]
+
+
+def _announcement(run: Run, initial: bool = False) -> Announcement:
+    """Announce how a run stands, as of the newest entry of its log that says so."""
+    said = RunEvent.objects.filter(run=run).exclude(status="").order_by("-seq").values_list("seq", "status").first()
+    seq, status = said or (0, "")
+    if run.status in run_state.ENDS and run.status != status:
+        # Its log was cut by hand; an end is an end.
+        seq, status = seq + 1, run.status
+    return Announcement(run.public_id, run.pk, status, seq, initial)

@@ -17,7 +17,7 @@ class DatabaseKeyPool:
         self._threads = threads
 
     async def pick(self, model: ModelSpec, avoid: frozenset[int]) -> Secret | None:
-        return await self._threads.call(self._pick, model.endpoint.id, avoid)
+        return await self._threads.patiently(self._pick, model.endpoint.id, avoid)
 
     def _pick(self, provider_id: int, avoid: frozenset[int]) -> Secret | None:
         usable = list(Credential.objects.filter(provider_id=provider_id, enabled=True))

@@ -73,12 +73,15 @@ def register(concurrency: int, versions: dict[str, str]) -> Worker:
     )
 
 
-def beat(worker_id: uuid.UUID) -> bool:
-    """Renew the lease. False: it was revoked, and never comes back."""
+def beat(worker_id: uuid.UUID, hears: bool = True) -> bool:
+    """Renew the lease. False: it was revoked, and never comes back.
+
+    A worker that does not hear its broker keeps its runs, and is said to be away: it would get no new ones.
+    """
     now = db_now()
     until = now + timedelta(seconds=app_settings.LEASE_SECONDS)
     mine = Worker.objects.filter(pk=worker_id, revoked_at=None)
-    return mine.update(heartbeat_at=now, lease_until=until) == 1
+    return mine.update(lease_until=until, **({"heartbeat_at": now} if hears else {})) == 1
 
 
 def fence(worker_id: uuid.UUID) -> None:
@@ -164,6 +167,22 @@ def _take_away(run: Run, now: datetime, reason: str) -> bool:
     kind = ErrorKind.STREAM_INTERRUPTED if shown else ErrorKind.SERVER_ERROR
     end_run(run, trigger, kind)
     return False
+
+
+def runs_of(worker_id: uuid.UUID) -> list[uuid.UUID]:
+    """Return the runs that this worker holds."""
+    return list(Run.objects.filter(worker_id=worker_id, status=RunStatus.IN_PROGRESS).values_list("pk", flat=True))
+
+
+def give_up(worker_id: uuid.UUID, run_ids: list[uuid.UUID]) -> list[uuid.UUID]:
+    """Let go of runs that this worker holds and does not execute. Returns those that are queued again."""
+    with transaction.atomic():
+        fence(worker_id)
+        now = db_now()
+        logger.warning("runs that were dropped go back: %s", run_ids, extra={"action": "runs_given_up"})
+        runs = Run.objects.select_for_update(of=("self",)).select_related("conversation")
+        mine = runs.filter(pk__in=run_ids, worker_id=worker_id, status=RunStatus.IN_PROGRESS)
+        return [run.pk for run in mine if _take_away(run, now, "run_dropped")]
 
 
 def stopped(worker_id: uuid.UUID) -> list[uuid.UUID]:

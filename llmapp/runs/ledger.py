@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 
+from django.db import transaction
 from django.db.models import F
 
 from llmapp.backends.base import Secret
@@ -20,43 +21,46 @@ logger = logging.getLogger("llmapp.calls")
 
 
 class RunLedger:
-    """The `Ledger` of one run."""
+    """The `Ledger` of one run. A database that is away is waited for: what a provider said must not fail by it.
+
+    So every entry may be made twice, when the first try did arrive.
+    """
 
     def __init__(self, run_id: uuid.UUID, threads: DatabaseThreads) -> None:
         self._run_id = run_id
         self._threads = threads
 
     async def call_started(self, call: Call) -> int:
-        return await self._threads.call(self._open_call)
+        return await self._threads.patiently(self._open_call)
 
     def _open_call(self) -> int:
-        turn = CallRow.objects.filter(run_id=self._run_id).count() + 1
+        calls = CallRow.objects.filter(run_id=self._run_id)
+        # One that is open and has no attempt is ours, of a try whose answer was lost.
+        if (mine := calls.filter(ended_at=None, attempts=None).first()) is not None:
+            return mine.pk
+        turn = calls.count() + 1
         return CallRow.objects.create(run_id=self._run_id, turn=turn, started_at=db_now()).pk
 
     async def call_ended(self, call_id: int, failure: Failure | None) -> None:
-        await self._threads.call(self._close_call, call_id, failure)
+        await self._threads.patiently(self._close_call, call_id, failure)
 
     def _close_call(self, call_id: int, failure: Failure | None) -> None:
         kind = str(failure.kind) if failure else ""
         CallRow.objects.filter(pk=call_id, ended_at=None).update(ended_at=db_now(), error_kind=kind)
 
     async def attempt_started(self, call_id: int, number: int, model: ModelSpec, secret: Secret) -> int:
-        return await self._threads.call(self._open_attempt, call_id, number, model, secret)
+        return await self._threads.patiently(self._open_attempt, call_id, number, model, secret)
 
     def _open_attempt(self, call_id: int, number: int, model: ModelSpec, secret: Secret) -> int:
-        Run.objects.filter(pk=self._run_id).update(attempts_used=F("attempts_used") + 1, model_name=model.name)
-        attempt = Attempt.objects.create(
-            call_id=call_id,
-            number=number,
-            model_id=model.id,
-            model_name=model.name,
-            credential_id=secret.id,
-            started_at=db_now(),
-        )
+        facts = {"model_id": model.id, "model_name": model.name, "credential_id": secret.id, "started_at": db_now()}
+        with transaction.atomic():
+            attempt, created = Attempt.objects.get_or_create(call_id=call_id, number=number, defaults=facts)
+            if created:
+                Run.objects.filter(pk=self._run_id).update(attempts_used=F("attempts_used") + 1, model_name=model.name)
         return attempt.pk
 
     async def attempt_ended(self, attempt_id: int, result: AttemptResult) -> None:
-        await self._threads.call(self._close_attempt, attempt_id, result)
+        await self._threads.patiently(self._close_attempt, attempt_id, result)
 
     def _close_attempt(self, attempt_id: int, result: AttemptResult) -> None:
         failure = result.failure

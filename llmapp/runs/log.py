@@ -34,19 +34,23 @@ CHANNEL = "llmapp"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An event on its way into the log. `status` is set where it changes the run's status."""
+    """An event on its way into the log, as JSON. `status` is set where it changes the run's status."""
 
-    event: Event
+    data: str
     status: str = ""
 
 
 def entry(event: Event) -> Entry:
-    """Wrap an event, and find the status that it announces."""
+    """Write an event as JSON, and find the status that it announces."""
+    return Entry(encode(event), _status_in(event))
+
+
+def _status_in(event: Event) -> str:
     if event["type"] in ev.TERMINAL:
-        return Entry(event, event["metadata"]["llmapp.status"])
+        return str(event["metadata"]["llmapp.status"])
     if event["type"] == ev.CUSTOM and event["name"] == "llmapp.run":
-        return Entry(event, event["value"]["status"])
-    return Entry(event, str(RunStatus.QUEUED) if event["type"] == ev.RUN_STARTED else "")
+        return str(event["value"]["status"])
+    return str(RunStatus.QUEUED) if event["type"] == ev.RUN_STARTED else ""
 
 
 def encode(event: Event) -> str:
@@ -82,7 +86,7 @@ def insert(rows: Sequence[tuple[uuid.UUID, int, Entry]], now: datetime) -> None:
             params: list[Any] = []
             for run_id, seq, item in chunk:
                 params += (run_field.get_db_prep_value(run_id, connection), seq, item.status)
-                params += (encode(item.event), created_at)
+                params += (item.data, created_at)
             values = ", ".join(["(%s, %s, %s, %s, %s)"] * len(chunk))
             sql = f"INSERT INTO {table} (run_id, seq, status, data, created_at) VALUES {values}"
             cursor.execute(sql, params)

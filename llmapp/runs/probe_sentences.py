@@ -51,6 +51,10 @@ SENTENCES: dict[str, Promise] = {
     ),
     "unreachable": gettext_lazy("The worker's machine finds no way to %(host)s: look at its network."),
     "bad_certificate": gettext_lazy("The certificate of %(host)s is not valid for it: look at the host's name."),
+    "expired_certificate": gettext_lazy("The certificate of %(host)s has expired: its owner has to renew it."),
+    "untrusted_certificate": gettext_lazy(
+        "Nobody whom this site trusts has signed the certificate of %(host)s: it needs one of a public authority."
+    ),
     "no_tls": gettext_lazy("%(host)s does not speak TLS on port %(port)s: should the address begin with http://?"),
     # signing in
     "with_key": gettext_lazy("With the key that ends with %(hint)s."),
@@ -96,13 +100,14 @@ SENTENCES: dict[str, Promise] = {
     "internal": gettext_lazy("The test failed in our own code: the worker's log says where."),
 }
 
-#: How the site's own worker is started. A name of a program, so not translated.
-COMMAND = "celery -A llmapp worker -Q llmapp -P threads"
-
 STANDINGS: dict[str, Promise] = {
     "waiting": gettext_lazy("Waiting for a worker …"),
     "running": gettext_lazy("Being tested …"),
     "passed": gettext_lazy("All is well."),
+    # No more could be tested without a model: neither the key nor an answer.
+    "way_clear": gettext_lazy(
+        "The provider can be reached. Whether it takes the key is not tested: add a model first."
+    ),
     "lost": gettext_lazy("The worker that carried the test out has gone. Test again."),
     "busy": gettext_lazy(
         "A worker is alive, but has not taken the test: it is busy, or it does not listen to the queue llmapp."
@@ -119,10 +124,10 @@ def sentence(code: str, values: Mapping[str, Any]) -> str:
     return str(SENTENCES[code]) % values if code in SENTENCES else code
 
 
-def summary(standing: str, failed: str = "") -> str:
-    """Return what is said on top. `failed` is the sentence of the stage that failed."""
+def summary(standing: str, failed: str = "", command: str = "") -> str:
+    """Return what is said on top. `failed` is the sentence of the stage that failed, `command` starts a worker."""
     if standing == "no_worker":
-        return _("No worker is running, so nothing can be tested. Start one: %(command)s") % {"command": COMMAND}
+        return _("No worker is running, so nothing can be tested. Start one: %(command)s") % {"command": command}
     if standing == "failed":
         return failed or _("It does not work.")
     return str(STANDINGS[standing])

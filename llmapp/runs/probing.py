@@ -168,7 +168,8 @@ async def examine(subject: Subject, report: Report) -> tuple[bool, features.Foun
     try:
         await _go_there(subject.endpoint, report)
         if subject.model is None:
-            await report.skip(*ANSWER, code="no_model")
+            await report.skip(ANSWER[0], code="no_model")
+            await report.skip(*ANSWER[1:])
             return True, None
         keys = subject.keys or (Key(Secret(id=None)),)
         await _ask(subject.model, keys[0], report)

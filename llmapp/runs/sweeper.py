@@ -1,7 +1,7 @@
 """Looks after runs that nobody looks after. Any process may call `sweep`; one at a time does it.
 
 Takes over the runs of dead workers, ends what is past its time, hands over again what the broker
-lost, and compacts the logs of runs that ended long ago.
+lost, and compacts the logs of runs that ended long ago. Deletes what visitors said long ago.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from llmapp.conf import app_settings
 from llmapp.core import run_state
 from llmapp.core.errors import ErrorKind
 from llmapp.core.run_state import RunStatus
-from llmapp.models import Duty, Run, RunEvent, Worker
+from llmapp.models import Conversation, Duty, Run, RunEvent, Visitor, Worker
 
-from . import lease, log, queue
+from . import away, lease, log, queue
+from .actions import delete
 from .clock import db_now
 from .endings import end_run
 
@@ -29,29 +30,56 @@ logger = logging.getLogger("llmapp.runs")
 DUTY = "sweep"
 #: Runs ended, handed over or compacted in one round: a round stays short.
 AT_ONCE = 50
+#: Seconds without a sweep after which the database is taken to have been away, for everybody.
+PAUSE = timedelta(seconds=6)
+#: What a lease that ran out meanwhile gets, so that its worker can come back too.
+MOMENT = timedelta(seconds=4)
 #: Rows of workers that are gone are kept for a day, for those who look into what happened.
 KEEP_WORKERS = timedelta(days=1)
+#: The longest time over which sends from one network are counted.
+KEEP_ADDRESSES = timedelta(days=1)
+#: Conversations of visitors deleted in one round: each brings its messages, runs and logs.
+CONVERSATIONS_AT_ONCE = 10
 
 
 def sweep() -> bool:
     """Do one round, unless another process did one a moment ago. Says whether it did."""
     now = db_now()
-    if not _take_duty(now):
+    # A little less than the interval, so that rounds are not left out.
+    until = now + timedelta(seconds=app_settings.SWEEP_SECONDS * 0.8)
+    if (pause := _take_duty(now, until)) is None:
         return False
+    if pause > PAUSE:
+        _let_everybody_come_back(now)
+        return True
     for name, task in TASKS.items():
         try:
             task(now)
-        except Exception:
+        except Exception as error:
+            if away.is_away(error):
+                raise
             # One that fails must not keep the others from their work.
             logger.exception("sweep: %s failed", name, extra={"action": "sweep_failed"})
+    _end_duty(until)
     return True
 
 
-def _take_duty(now: datetime) -> bool:
-    """Become the one who sweeps now. A little less than the interval, so that rounds are not left out."""
-    until = now + timedelta(seconds=app_settings.SWEEP_SECONDS * 0.8)
-    Duty.objects.get_or_create(name=DUTY, defaults={"until": now - timedelta(seconds=1)})
-    return Duty.objects.filter(name=DUTY, until__lte=now).update(until=until) == 1
+def _take_duty(now: datetime, until: datetime) -> timedelta | None:
+    """Become the one who sweeps until then, and return for how long nobody did; None: another one does."""
+    duty, _made = Duty.objects.get_or_create(name=DUTY, defaults={"until": now - timedelta(seconds=1)})
+    taken = Duty.objects.filter(name=DUTY, until=duty.until, until__lte=now).update(until=until)
+    return now - duty.until if taken else None
+
+
+def _end_duty(until: datetime) -> None:
+    """A round that took long was no pause, unless another one took the duty meanwhile."""
+    if (ended := db_now()) > until:
+        Duty.objects.filter(name=DUTY, until=until).update(until=ended)
+
+
+def _let_everybody_come_back(now: datetime) -> None:
+    """Nobody swept for a while: who could not, could not renew a lease either. That is no sign of death."""
+    Worker.objects.filter(revoked_at=None, lease_until__lt=now).update(lease_until=now + MOMENT)
 
 
 def take_over_from_the_dead(now: datetime) -> None:
@@ -118,6 +146,34 @@ def compact_logs(now: datetime) -> None:
             Run.objects.filter(pk=run_id).update(compacted_at=now)
 
 
+def forget_addresses(now: datetime) -> None:
+    """Take the mark of the network from runs that no limit counts any more."""
+    old = Run.objects.filter(address__gt="", created_at__lt=now - KEEP_ADDRESSES).values_list("pk", flat=True)
+    Run.objects.filter(pk__in=list(old[:AT_ONCE])).update(address="")
+
+
+def forget_visitors(now: datetime) -> None:
+    """Delete conversations of visitors in which nothing was said for long, and visitors who have none left."""
+    before = now - timedelta(days=app_settings.VISITOR_DAYS)
+    for pk, visitor in list(_left_by_visitors(before).values_list("pk", "visitor")[:CONVERSATIONS_AT_ONCE]):
+        with transaction.atomic():
+            # The visitor first, as a send and a sign-in hold it: who comes back this moment finds all or nothing.
+            list(Visitor.objects.select_for_update().filter(pk=visitor))
+            if (conversation := _left_by_visitors(before).filter(pk=pk).first()) is not None:
+                delete(conversation)
+    gone = Visitor.objects.filter(seen_at__lt=before, conversations=None)
+    if gone.exists():
+        with transaction.atomic():
+            held = gone.select_for_update(of=("self",), skip_locked=True)[:AT_ONCE]
+            Visitor.objects.filter(pk__in=[visitor.pk for visitor in held]).delete()
+
+
+def _left_by_visitors(before: datetime) -> QuerySet[Conversation]:
+    active = Run.objects.filter(conversation=OuterRef("pk"), status__in=run_state.ACTIVE)
+    rows = Conversation.objects.filter(visitor__isnull=False, updated_at__lt=before)
+    return rows.filter(~Exists(active)).order_by("updated_at")
+
+
 def forget_workers(now: datetime) -> None:
     gone = Worker.objects.filter(revoked_at__lt=now - KEEP_WORKERS, runs=None)
     gone.delete()
@@ -130,4 +186,6 @@ TASKS: dict[str, Callable[[datetime], None]] = {
     "hand over again": hand_over_again,
     "compact logs": compact_logs,
     "forget workers": forget_workers,
+    "forget addresses": forget_addresses,
+    "forget visitors": forget_visitors,
 }

@@ -10,12 +10,18 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, repeat
 from typing import ParamSpec, TypeVar
 
 from django.db import close_old_connections, connections
 
+from . import away
+
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: Seconds between tries while the database is away; the last one over and over.
+WAITS = (0.1, 0.3, 1.0)
 
 
 class DatabaseThreads:
@@ -29,10 +35,26 @@ class DatabaseThreads:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, lambda: self._run(function, *args, **kwargs))
 
+    async def patiently(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Like `call`, again and again while the database is away.
+
+        Only for what may be done twice: nobody knows whether the last try arrived. It ends with the task
+        that waits for it.
+        """
+        for wait in chain(WAITS, repeat(WAITS[-1])):
+            try:
+                return await self.call(function, *args, **kwargs)
+            except Exception as error:
+                if not away.is_away(error):
+                    raise
+            await asyncio.sleep(wait)
+        raise AssertionError("the waits never end")
+
     def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        close_old_connections()
         try:
-            return function(*args, **kwargs)
+            with away.watched():
+                close_old_connections()
+                return function(*args, **kwargs)
         finally:
             close_old_connections()
 

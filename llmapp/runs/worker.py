@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import logging
 import platform
 import threading
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
@@ -30,7 +32,7 @@ from llmapp.conf import app_settings
 from llmapp.core.run_state import RunStatus
 from llmapp.models import Run
 
-from . import lease, sweeper
+from . import away, lease, queue, sweeper
 from .execution import Execution, Interruption
 from .threads import DatabaseThreads
 from .writer import LogWriter
@@ -40,14 +42,24 @@ logger = logging.getLogger("llmapp.runs")
 #: Seconds between two looks for runs that are to be stopped.
 STOP_WATCH = 0.05
 DATABASE_THREADS = 2
+#: Seconds that the start of a process waits for its row. Without a database it starts all the same.
+REGISTERS_WITHIN = 2.0
+#: Seconds after which a shutdown no longer waits for ends that cannot be written.
+HAND_BACK = 3.0
+#: A side task that fails in the same way again says so after this many seconds.
+SAY_AGAIN = 30.0
 
 
 class WorkerProcess:
     """The loop, the lease, the log writer, the clients, and the runs in this process."""
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: int, hears: Callable[[], bool] = lambda: True) -> None:
+        """`hears` says whether the broker could give us a run now."""
         self._concurrency = concurrency
+        self._hears = hears
         self._executions: dict[uuid.UUID, Execution] = {}
+        #: Runs from before their claim until after their end.
+        self._present: set[uuid.UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._portal_context: AbstractContextManager[BlockingPortal] = start_blocking_portal(
@@ -84,23 +96,30 @@ class WorkerProcess:
         self._threads = DatabaseThreads(DATABASE_THREADS, "llmapp-orm")
         self._clients = Clients(app_settings.BACKENDS)
         self._beating = asyncio.Lock()
-        await self._register()
+        self._worker_id: uuid.UUID | None = None
+        self._writer: LogWriter | None = None
+        self._registered = asyncio.Event()
         self._side_tasks = [
             asyncio.create_task(_forever(self._beat, lambda: app_settings.HEARTBEAT_SECONDS), name="heartbeat"),
             asyncio.create_task(_forever(self._beat_and_sweep, lambda: app_settings.SWEEP_SECONDS), name="sweeper"),
             asyncio.create_task(_forever(self._watch_for_stops, lambda: STOP_WATCH), name="stop-watch"),
         ]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REGISTERS_WITHIN):
+                await self._registered.wait()
 
     async def _register(self) -> None:
         worker = await self._threads.call(lease.register, self._concurrency, versions())
         self._worker_id = worker.pk
         self._writer = LogWriter(worker.pk, self._loop, self._lost)
+        self._registered.set()
         logger.info("worker %s is there", worker.pk, extra={"action": "worker_registered", "worker": str(worker.pk)})
 
     async def _execute(self, run_id: uuid.UUID) -> None:
         """Execute a run in a task that a shutdown can wait for."""
-        if self._draining or run_id in self._executions:
+        if self._draining or run_id in self._present:
             return
+        self._present.add(run_id)
         task = asyncio.create_task(self._claim_and_carry_out(run_id))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -109,16 +128,18 @@ class WorkerProcess:
     async def _claim_and_carry_out(self, run_id: uuid.UUID) -> None:
         """Claim a run and carry it out. Nothing may leave here: it would end the loop for all runs."""
         try:
-            claim = await self._threads.call(lease.claim, run_id, self._worker_id)
+            await self._registered.wait()
+            worker_id, writer = self._held()
+            claim = await self._threads.patiently(lease.claim, run_id, worker_id)
             if claim is None:
                 return
-            execution = Execution(claim, self._writer, self._threads, self._clients, self._concurrency)
+            execution = Execution(claim, writer, self._threads, self._clients, self._concurrency)
             self._executions[run_id] = execution
             await execution.carry_out()
         except lease.LeaseLost:
             logger.warning("run %s belongs to another worker now", run_id)
         except Exception:
-            # The sweeper ends or repeats the run; what it was is not swallowed.
+            # It goes back into the queue with the next round; what it was is not swallowed.
             logger.exception("run %s was dropped", run_id, extra={"action": "run_dropped", "run": str(run_id)})
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError):
@@ -126,29 +147,48 @@ class WorkerProcess:
             logger.exception("run %s raised %s", run_id, type(error).__name__)
         finally:
             self._executions.pop(run_id, None)
+            self._present.discard(run_id)
+
+    def _held(self) -> tuple[uuid.UUID, LogWriter]:
+        assert self._worker_id is not None
+        assert self._writer is not None
+        return self._worker_id, self._writer
 
     async def _beat(self) -> None:
         async with self._beating:
-            if not await self._threads.call(lease.beat, self._worker_id):
+            if self._worker_id is None:
+                await self._register()
+            elif not await self._threads.call(lease.beat, self._worker_id, self._hears()):
                 await self._start_over()
 
     async def _beat_and_sweep(self) -> None:
         # Beat before sweep: after a laptop's sleep we must not take our own runs for dead.
         await self._beat()
         if not self._draining:
+            await self._give_up_what_was_dropped()
             await self._threads.call(sweeper.sweep)
+
+    async def _give_up_what_was_dropped(self) -> None:
+        """Put runs back that this process holds and does not execute: what failed by a fault of ours, or was claimed
+        by a transaction whose answer got lost."""
+        worker_id, _writer = self._held()
+        held = await self._threads.call(lease.runs_of, worker_id)
+        # Looked at afterwards: what is claimed after the query is present before it.
+        if dropped := [run_id for run_id in held if run_id not in self._present]:
+            for run_id in await self._threads.call(lease.give_up, worker_id, dropped):
+                await asyncio.to_thread(queue.enqueue, run_id)
 
     async def _start_over(self) -> None:
         """The lease is gone for good: let go of its runs, and register anew."""
         logger.warning("this worker's lease was revoked; starting over", extra={"action": "lease_lost"})
         self._lost(None, lease.LeaseLost())
-        old = self._writer
+        _id, old = self._held()
         await self._register()
         await asyncio.to_thread(old.close)
 
     async def _watch_for_stops(self) -> None:
         if self._executions:
-            for run_id in await self._threads.call(_runs_to_stop, self._worker_id):
+            for run_id in await self._threads.call(_runs_to_stop, self._held()[0]):
                 self._interrupt(run_id, Interruption.STOP)
 
     def _lost(self, run_id: uuid.UUID | None, error: BaseException) -> None:
@@ -169,20 +209,31 @@ class WorkerProcess:
         for run_id in list(self._executions):
             self._interrupt(run_id, Interruption.SHUTDOWN)
         if tasks := set(self._tasks):
-            await asyncio.wait(tasks)
+            _ended, left = await asyncio.wait(tasks, timeout=HAND_BACK)
+            if left:
+                # The database is away: their lease runs out by itself, and Celery waits for its threads no longer.
+                logger.warning("%d runs could not be handed back", len(left), extra={"action": "not_handed_back"})
+                for task in left:
+                    task.cancel()
 
     async def _stop(self) -> None:
         await self._hand_back()
         for task in self._side_tasks:
             task.cancel()
         await asyncio.gather(*self._side_tasks, return_exceptions=True)
-        await asyncio.to_thread(self._writer.close)
-        try:
-            await self._threads.call(lease.stopped, self._worker_id)
-        except DatabaseError:
-            logger.warning("the lease could not be given back; it runs out by itself", exc_info=True)
+        if self._worker_id is not None:
+            await self._give_the_lease_back()
         await self._clients.aclose()
         await asyncio.to_thread(self._threads.close)
+
+    async def _give_the_lease_back(self) -> None:
+        worker_id, writer = self._held()
+        await asyncio.to_thread(writer.close)
+        try:
+            await self._threads.call(lease.stopped, worker_id)
+        except DatabaseError as error:
+            why = away.first_line(error)
+            logger.warning("the lease could not be given back (%s); it runs out by itself", why)
 
 
 def _runs_to_stop(worker_id: uuid.UUID) -> list[uuid.UUID]:
@@ -192,11 +243,17 @@ def _runs_to_stop(worker_id: uuid.UUID) -> list[uuid.UUID]:
 
 async def _forever(function: Callable[[], Awaitable[None]], seconds: Callable[[], float]) -> None:
     """Repeat a side task. A failure is logged, and the next round comes all the same."""
+    said, said_at = "", 0.0
     while True:
         try:
             await function()
-        except Exception:
-            logger.exception("a side task failed", extra={"action": "side_task_failed"})
+            said = ""
+        except Exception as error:
+            now = time.monotonic()
+            # A database that is away says so itself, once for all; and one fault is not a trace a second.
+            if not away.is_away(error) and (repr(error) != said or now - said_at > SAY_AGAIN):
+                said, said_at = repr(error), now
+                logger.exception("a side task failed", extra={"action": "side_task_failed"})
             await asyncio.sleep(0.5)
         await asyncio.sleep(seconds())
 
@@ -223,12 +280,12 @@ _process: WorkerProcess | None = None
 _lock = threading.Lock()
 
 
-def process(concurrency: int = 1) -> WorkerProcess:
+def process(concurrency: int = 1, hears: Callable[[], bool] = lambda: True) -> WorkerProcess:
     """Return this process's one `WorkerProcess`, made at the first use: after any fork."""
     global _process
     with _lock:
         if _process is None:
-            _process = WorkerProcess(concurrency)
+            _process = WorkerProcess(concurrency, hears)
         return _process
 
 

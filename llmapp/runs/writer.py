@@ -25,8 +25,10 @@ from django.db import InterfaceError, OperationalError, connection, transaction
 from llmapp.core import events as ev
 from llmapp.core.events import Event
 from llmapp.core.transcript import Transcript
+from llmapp.models import Run
 
-from . import lease, log
+from . import away, layer, lease, log
+from .bell import News
 from .clock import db_now
 
 logger = logging.getLogger("llmapp.runs")
@@ -34,7 +36,7 @@ logger = logging.getLogger("llmapp.runs")
 #: A transaction that can be split by run is cheap to repeat; a batch beyond this only delays readers.
 MAX_BATCH = 2000
 #: Between tries while the database is away, in seconds.
-RETRY = (0.05, 0.2, 0.5, 1.0, 2.0)
+RETRY = (0.05, 0.2, 0.5, 1.0)
 
 Step = Callable[[], Iterable[Event]]
 
@@ -87,22 +89,30 @@ class LogWriter:
         self._on_lost = on_lost
         self._items: SimpleQueue[_Item | None] = SimpleQueue()
         self._seqs: dict[uuid.UUID, int] = {}
+        #: Of each run, its conversation and what clients call it.
+        self._names: dict[uuid.UUID, tuple[uuid.UUID, str]] = {}
+        self._ringer = layer.Ringer() if layer.is_there() else None
         self._durable: bool | None = None
         self._closed = threading.Event()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._main, name="llmapp-log-writer", daemon=True)
         self._thread.start()
 
-    def open(self, run_id: uuid.UUID, seq: int) -> RunLog:
+    def open(self, run: Run, seq: int) -> RunLog:
         """Begin to write for a run whose last entry is `seq`."""
-        self._seqs[run_id] = seq
-        return RunLog(self, run_id)
+        self._seqs[run.pk] = seq
+        self._names[run.pk] = (run.conversation_id, run.public_id)
+        return RunLog(self, run.pk)
 
     def close_run(self, run_id: uuid.UUID) -> None:
         """Forget a run. What is still buffered for it is dropped."""
         self._seqs.pop(run_id, None)
+        self._names.pop(run_id, None)
 
     def put(self, item: _Item) -> None:
         self._items.put(item)
+        if self._ended.is_set():
+            self._refuse_the_rest()
 
     def close(self) -> None:
         """Write what is buffered, and end the thread."""
@@ -117,7 +127,11 @@ class LogWriter:
             while (batch := self._take()) is not None:
                 self._write_or_split(batch)
         finally:
+            self._ended.set()
+            self._refuse_the_rest()
             connection.close()
+            if self._ringer is not None:
+                self._ringer.close()
 
     def _take(self) -> list[_Item] | None:
         """Wait for one item, and take all that are there. None: the writer was closed."""
@@ -155,26 +169,35 @@ class LogWriter:
 
     def _write_with_patience(self, batch: list[_Item]) -> None:
         """Write, again and again while the database is away: the lease decides when it is too late."""
-        waits = iter(RETRY)
+        waits, unsure = iter(RETRY), False
         while True:
             try:
-                self._wait_for_disk(any(item.step for item in batch))
-                self._write(batch)
+                with away.watched():
+                    # Before anything is written again: what is there already must not come twice.
+                    if not (unsure and self._arrived(batch)):
+                        self._wait_for_disk(any(item.step for item in batch))
+                        self._write(batch)
                 return
             except (OperationalError, InterfaceError) as error:
-                logger.warning("the log could not be written, trying again: %s", error, extra={"action": "log_retry"})
-                connection.close()
-                self._durable = None
+                if not away.is_away(error):
+                    logger.warning(
+                        "the log could not be written: %s; trying again", error, extra={"action": "log_retry"}
+                    )
+                self._drop_connection()
+                unsure = True
                 time.sleep(wait := next(waits, RETRY[-1]))
                 if self._closed.is_set() and wait == RETRY[-1]:
                     raise
-                if self._arrived(batch):
-                    return
+
+    def _drop_connection(self) -> None:
+        self._durable = None
+        with contextlib.suppress(OperationalError, InterfaceError):
+            connection.close()
 
     def _write(self, batch: list[_Item]) -> None:
-        """Write a batch in one transaction, the lease held."""
-        first = dict(self._seqs)
-        seqs = dict(first)
+        """Write a batch in one transaction, the lease held; then tell readers."""
+        names = dict(self._names)
+        seqs = dict(self._seqs)
         with transaction.atomic():
             lease.fence(self._worker_id)
             now = db_now()
@@ -184,22 +207,34 @@ class LogWriter:
                     seqs[run_id] += 1
                     rows.append((run_id, seqs[run_id], log.entry(event)))
             log.insert(rows, now)
-            log.ring({run_id: first[run_id] + 1 for run_id in dict.fromkeys(row[0] for row in rows)})
+            news = [News(id, seq, row.status, row.data, *names[id]) for id, seq, row in rows]
+            ringer = self._ringer if self._ringer is not None and self._ringer.takes(news) else None
+            if ringer is None or not ringer.settled:
+                log.ring(_first_seqs(news))
         # Only those that are still open: a run may have been closed meanwhile.
         self._seqs.update({run_id: seq for run_id, seq in seqs.items() if run_id in self._seqs})
+        # Commit, then tell. Whatever fails from here on, it is in the log.
+        if ringer is not None and news and not ringer.ring(news):
+            self._ring_late(_first_seqs(news))
+
+    def _ring_late(self, first: dict[uuid.UUID, int]) -> None:
+        """Ring for what has been committed."""
+        try:
+            log.ring(first)
+        except (OperationalError, InterfaceError) as error:
+            logger.warning("readers could not be told: %s", error, extra={"action": "ring_failed"})
 
     def _arrived(self, batch: list[_Item]) -> bool:
         """After a lost connection: did the batch that we are unsure of arrive after all?
 
         It is one transaction, and nobody else writes for these runs: one newer entry proves it.
         """
-        try:
-            last = {item.run_id: log.last_seq(item.run_id) for item in batch}
-        except (OperationalError, InterfaceError):
-            return False
-        arrived = any(seq > self._seqs.get(run_id, seq) for run_id, seq in last.items())
+        last = {item.run_id: log.last_seq(item.run_id) for item in batch}
+        first = {id: self._seqs[id] + 1 for id, seq in last.items() if seq > self._seqs.get(id, seq)}
+        if first:
+            self._ring_late(first)
         self._seqs.update({run_id: seq for run_id, seq in last.items() if run_id in self._seqs})
-        return arrived
+        return bool(first)
 
     def _wait_for_disk(self, durable: bool) -> None:
         """Choose, before a transaction, whether its commit waits for the disk."""
@@ -218,6 +253,13 @@ class LogWriter:
         for item in batch:
             self._resolve(item, error)
         self._call(self._on_lost, run_id, error)
+
+    def _refuse_the_rest(self) -> None:
+        """Nobody writes any more: whoever waits for a step must not wait for ever."""
+        with contextlib.suppress(Empty):
+            while True:
+                if (item := self._items.get_nowait()) is not None:
+                    self._refuse(item, lease.LeaseLost())
 
     def _refuse(self, item: _Item, error: BaseException) -> bool:
         self._resolve(item, error)
@@ -246,6 +288,11 @@ def _by_run(batch: list[_Item]) -> dict[uuid.UUID, list[_Item]]:
     for item in batch:
         by_run.setdefault(item.run_id, []).append(item)
     return by_run
+
+
+def _first_seqs(news: list[News]) -> dict[uuid.UUID, int]:
+    """Return the first seq of each run."""
+    return {item.run_pk: item.seq for item in reversed(news)}
 
 
 def _events_of(items: list[_Item]) -> Iterator[Event]:

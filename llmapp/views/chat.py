@@ -18,9 +18,9 @@ from django.utils.translation import gettext as _
 
 from llmapp.api.auth import page
 from llmapp.api.bridge import in_thread
-from llmapp.conf import app_settings
 from llmapp.models import Conversation
 from llmapp.runs.access import NotThere, agents_for, conversations_of, find_conversation
+from llmapp.runs.owner import is_visitor, message_length
 
 from .policy import content_security_policy
 from .strings import page_strings
@@ -47,10 +47,15 @@ def _answer(request: HttpRequest, id: uuid.UUID | None) -> HttpResponse:
     conversation = _find(request, id)
     thread = Thread.of(conversation)
     if (known := request.GET.get("thread")) is not None:
-        if known == thread.version:
-            return HttpResponse(status=204)
-        return render(request, "llmapp/partials/thread.html", {"thread": thread})
+        return news(request, thread, known)
     return render(request, "llmapp/chat.html", _context(request, conversation, thread))
+
+
+def news(request: HttpRequest, thread: Thread, known: str) -> HttpResponse:
+    """Return the messages of a conversation; 204 when they are those of the version that is known."""
+    if known == thread.version:
+        return HttpResponse(status=204)
+    return render(request, "llmapp/partials/thread.html", {"thread": thread})
 
 
 def _find(request: HttpRequest, id: uuid.UUID | None) -> Conversation | None:
@@ -67,7 +72,7 @@ def _context(request: HttpRequest, conversation: Conversation | None, thread: Th
     agent = _agent(request, conversation, agents)
     rows = list(conversations_of(request.user)[: FIRST_CONVERSATIONS + 1])
     return {
-        **basics(request, conversation, thread, agent),
+        **basics(request, request.user, conversation, thread, agent),
         "path": request.get_full_path(),
         "conversations": rows[:FIRST_CONVERSATIONS],
         "more_conversations": len(rows) > FIRST_CONVERSATIONS,
@@ -75,7 +80,9 @@ def _context(request: HttpRequest, conversation: Conversation | None, thread: Th
     }
 
 
-def basics(request: HttpRequest, conversation: Conversation | None, thread: Thread, agent: Any) -> dict[str, Any]:
+def basics(
+    request: HttpRequest, owner: Any, conversation: Conversation | None, thread: Thread, agent: Any
+) -> dict[str, Any]:
     """Return what every page with a conversation on it needs."""
     return {
         "user": request.user,
@@ -83,7 +90,7 @@ def basics(request: HttpRequest, conversation: Conversation | None, thread: Thre
         "thread": thread,
         "agent": agent,
         "placeholder": _("Message {name}").format(name=agent.title) if agent else "",
-        "config": _config(request, conversation, agent),
+        "config": _config(request, owner, conversation, agent),
         "strings": page_strings(),
     }
 
@@ -96,7 +103,7 @@ def _agent(request: HttpRequest, conversation: Conversation | None, agents: list
     return next((agent for agent in agents if agent.slug == wanted), agents[0] if agents else None)
 
 
-def _config(request: HttpRequest, conversation: Conversation | None, agent: Any) -> dict[str, Any]:
+def _config(request: HttpRequest, owner: Any, conversation: Conversation | None, agent: Any) -> dict[str, Any]:
     chat = reverse("llmapp:chat")
     return {
         "root": chat.removesuffix("chat/"),
@@ -106,6 +113,7 @@ def _config(request: HttpRequest, conversation: Conversation | None, agent: Any)
         "conversation": str(conversation.pk) if conversation else None,
         "agent": agent.slug if agent else None,
         "csrf": get_token(request),
-        "limit": app_settings.MAX_MESSAGE_LENGTH,
+        "limit": message_length(owner),
+        "visitor": is_visitor(owner),
         "firstConversations": FIRST_CONVERSATIONS,
     }

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from django.db.models import F
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
@@ -80,18 +83,21 @@ class Thread:
     def of(cls, conversation: Conversation | None) -> Thread:
         if conversation is None:
             return cls([], "")
-        runs = list(conversation.runs.filter(parent=None).select_related("agent").order_by("created_at"))
+        # The leaf comes with the runs, in one statement: a run that ends just now would be shown without its answer.
+        rows = conversation.runs.filter(parent=None).select_related("agent").annotate(leaf=F("conversation__leaf"))
+        runs = list(rows.order_by("created_at"))
+        end = runs[-1].leaf if runs else conversation.leaf_id
         active = next((run for run in runs if run.active), None)
-        leaf = active.message_id if active else conversation.leaf_id
+        leaf = active.message_id if active else end
         messages = {message.pk: message for message in conversation.messages.all()}
         path: list[Message] = []
         while leaf is not None and (message := messages.get(leaf)) is not None:
             path.append(message)
             leaf = message.parent_id
-        return cls(_exchanges(path[::-1], runs), _version(conversation, runs))
+        return cls(_exchanges(path[::-1], runs), _version(end, runs))
 
 
-def _exchanges(path: list[Message], runs: list[Run]) -> list[Exchange]:
+def _exchanges(path: list[Message], runs: Sequence[Run]) -> list[Exchange]:
     by_id = {run.pk: run for run in runs}
     exchanges: list[Exchange] = []
     for message in path:
@@ -116,6 +122,6 @@ def _complete(exchange: Exchange, runs: list[Run]) -> None:
         exchange.answers = [Answer(runs[-1])]
 
 
-def _version(conversation: Conversation, runs: list[Run]) -> str:
-    facts = [str(conversation.leaf_id), *(f"{run.pk}{run.status}" for run in runs)]
+def _version(leaf: uuid.UUID | None, runs: Sequence[Run]) -> str:
+    facts = [str(leaf), *(f"{run.pk}{run.status}" for run in runs)]
     return hashlib.sha256("|".join(facts).encode()).hexdigest()[:16]

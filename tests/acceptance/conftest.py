@@ -7,8 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import stack
 from tests.support.provider import Provider
 from tests.support.site import Site
+
+#: How a site is deployed is tried on servers, and as the rest that has nothing to do with the broker, with one of them.
+DEPLOYED = ["behind_proxies", "test_compose.py", "test_systemd.py", "test_uvicorn.py"]
+WITHOUT_BROKER = ["test_backup.py", "test_removal.py", "test_cut_streams.py"]
+#: Only servers go away. These tests have both brokers.
+AWAY = ["test_outages.py"]
+
+collect_ignore = {
+    "embedded": [*DEPLOYED, *AWAY],
+    "redis": [],
+    "rabbitmq": [*DEPLOYED, *WITHOUT_BROKER, *AWAY],
+}[stack.broker() if stack.on_servers() else "embedded"]
 
 TOML = """
 [[providers]]

@@ -51,7 +51,9 @@ def test_an_answer_arrives_byte_for_byte(site: Site, backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_twenty_messages_are_twenty_requests_on_two_connections(site: Site, provider: Provider, backend: str) -> None:
+def test_twenty_messages_are_twenty_requests_on_two_connections_of_a_worker(
+    site: Site, provider: Provider, backend: str
+) -> None:
     """The first call works, and so do the later ones; a cookie of the provider's never goes back."""
     provider.default = {"tokens_per_second": 0, "cookie": "session=of-someone-else; Path=/"}
     site.send(backend, "warm up")
@@ -64,7 +66,7 @@ def test_twenty_messages_are_twenty_requests_on_two_connections(site: Site, prov
         assert site.send(backend, f"new {number}")[-1]["type"] == "RUN_FINISHED"
     received = provider.requests[before:]
     assert len(received) == 40
-    assert provider.connections - connections <= 2
+    assert provider.connections - connections <= 2 * site.worker_processes
     assert not [r for r in received if "cookie" in {name.lower() for name in r.headers}]
     assert len(received[19].body["messages"]) == 39
 
@@ -108,14 +110,14 @@ def test_a_stop_closes_the_providers_socket_within_a_second(site: Site, provider
 
 
 def test_a_killed_workers_run_ends_properly(site: Site, provider: Provider) -> None:
-    """`serve` starts another worker, which withdraws the half answer and writes it anew."""
+    """`serve` starts another worker; one that lives withdraws the half answer and writes it anew."""
     provider.default = {"tokens_per_second": 40}
     run = site.submit("openai_compatible", "Survive")
     time.sleep(1)
-    (old,) = site.workers()
+    old = site.worker_of(run)
     os.kill(old, signal.SIGKILL)
     killed = time.monotonic()
-    site.wait_for(lambda: [pid for pid in site.workers() if pid != old], 10)
+    site.wait_for(lambda: len(set(site.workers()) - {old}) == site.worker_processes, 10)
     assert site.wait_until_ended(run, 20)["status"] == "completed"
     assert time.monotonic() - killed < 20
     events = [event for _, event in site.events(run)]
@@ -128,7 +130,7 @@ def test_a_paused_worker_writes_nothing_after_it_was_replaced(site: Site, provid
     provider.default = {"tokens_per_second": 20}
     run = site.submit("openai_compatible", "Outlive a zombie")
     time.sleep(1)
-    (zombie,) = site.workers()
+    zombie = site.worker_of(run)
     os.kill(zombie, signal.SIGSTOP)
     second = start_worker(site)
     try:
@@ -157,11 +159,12 @@ def start_worker(site: Site) -> subprocess.Popen[bytes]:
 def test_it_is_ready_in_twenty_seconds_and_the_web_process_is_small(site: Site) -> None:
     """A newcomer does not wait, and an owner does not pay for what the web process does not use."""
     assert site.seconds_to_ready < 20
-    (web,) = site.webs()
-    status = (Path("/proc") / str(web) / "status").read_text()
-    (resident,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
-    # The drivers of Postgres, Redis and RabbitMQ are a few megabytes more.
-    assert resident < (115_000 if stack.on_servers() else 100_000), f"{resident} kB"
+    assert len(site.webs()) == site.web_processes
+    for web in site.webs():
+        status = (Path("/proc") / str(web) / "status").read_text()
+        (resident,) = (int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+        # The drivers of Postgres, Redis and RabbitMQ are a few megabytes more.
+        assert resident < (115_000 if stack.on_servers() else 100_000), f"{resident} kB"
 
 
 def test_everything_stops_with_serve_even_when_that_is_killed(tmp_path: Path) -> None:
@@ -169,7 +172,7 @@ def test_everything_stops_with_serve_even_when_that_is_killed(tmp_path: Path) ->
     site = Site(tmp_path / "home", demo=True)
     site.start()
     children = [*site.workers(), *site.webs()]
-    assert len(children) == 2
+    assert len(children) == site.web_processes + site.worker_processes
     site.process.kill()
     site.process.wait()
     until = time.monotonic() + 20

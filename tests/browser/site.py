@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +45,14 @@ AGENTS: dict[str, dict[str, Any]] = {
     "thinking": {"script": [{"reasoning": "First I think.\n\nThen I write."}, {"text": "Thought."}]},
     "cut": {"script": [{"text": "Half of an ans"}, {"cut": True}]},
     "refused": {"script": [{"fail": {"status": 400, "body": {"error": {"message": "SECRET of the provider"}}}}]},
+    "open": {"script": [{"text": "A quick answer for anybody."}], "tokens_per_second": 0},
+    "open-resting": {"script": with_rests(LONG, 2.5), "tokens_per_second": 150},
+    "open-endless": {"script": [{"text": ("word " * 16 + "\n\n") * 2000}], "tokens_per_second": 80},
     "busy": {"script": [{"fail": {"status": 429, "headers": {"retry-after": "2"}, "body": {}}}]},
 }
+
+#: The agents that visitors without an account may use.
+PUBLIC = {"open", "open-resting", "open-endless"}
 
 
 def config() -> str:
@@ -55,6 +65,7 @@ def config() -> str:
             f'[[models]]\nname = "{name}"\nprovider = "{name}"\nmodel = "{name}"\n'
             'input_price = "1"\noutput_price = "2"\n'
             f'[[agents]]\nslug = "{name}"\nmodel = "{name}"\nattempts = 3\n'
+            + ('access = "public"\n' if name in PUBLIC else "")
         )
     return "\n".join(parts)
 
@@ -76,6 +87,21 @@ class LiveSite(Site):
 
     def link(self) -> str:
         return self.sign_in_link
+
+    @contextlib.contextmanager
+    def without_worker(self) -> Iterator[None]:
+        """Stop the workers as an administrator would, and keep `serve` from starting others meanwhile."""
+        workers = self.workers()
+        assert workers
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            for worker in workers:
+                os.kill(worker, signal.SIGTERM)
+            self.wait_for(lambda: not self.workers(), 20)
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
+            self.wait_for(lambda: self.http.get("/health/ready").status_code == 200, 40)
 
     def shell(self, code: str) -> None:
         """Run Python inside the site, for what has no door to the outside."""

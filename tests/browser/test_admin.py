@@ -16,8 +16,11 @@ from playwright.sync_api import Page, expect
 from tests.support.loopback import closed_port
 from tests.support.provider import Provider
 
-from .chat import body, open_new, say, wait_for_end
+from .chat import answer, body, open_new, say, wait_for_end
+from .site import LiveSite
 from .test_page import AXE
+
+pytestmark = pytest.mark.wide
 
 KEY = "sk-admin-canary-77-OKAY"
 
@@ -72,10 +75,16 @@ def move(page: Page, url: str) -> None:
     save(page)
 
 
-def add_model(page: Page, provider: str, name: str, model: str) -> None:
-    add(page, "Models")
+def next_step(page: Page, words: str) -> str:
+    """Return where the page leads to after something was added."""
+    link = page.locator(".messagelist a", has_text=f"Next: {words}")
+    return str(link.get_attribute("href"))
+
+
+def add_model(page: Page, way: str, provider: str, name: str, model: str) -> None:
+    page.goto(way)
+    expect(page.locator("[name=provider] option:checked")).to_have_text(provider)
     page.fill("[name=name]", name)
-    page.select_option("[name=provider]", label=provider)
     page.fill("[name=model]", model)
     save(page)
 
@@ -88,6 +97,7 @@ def test_from_nothing_to_a_chat(page: Page, provider: Provider) -> None:
     expect(page.locator(".errorlist").first).to_contain_text("Must be an http:// or https:// URL.")
     page.fill("[name=base_url]", "http://no-such-host.invalid/v1")
     type_key(page, "sk-wrong-0000-0001")
+    way_to_models = next_step(page, "add a model of this provider")
     assert "Nobody knows a host called no-such-host.invalid" in probed(page)
     back(page)
     port = closed_port()
@@ -98,7 +108,9 @@ def test_from_nothing_to_a_chat(page: Page, provider: Provider) -> None:
     # The right address, and a model with a typing mistake; then a wrong key.
     back(page)
     move(page, provider.url)
-    add_model(page, "walk", "walk-model", "gpt-typo")
+    assert "Whether it takes the key is not tested: add a model first." in probed(page)
+    add_model(page, way_to_models, "walk", "walk-model", "gpt-typo")
+    way_to_agents = next_step(page, "add an agent that uses this model")
     assert "no model called gpt-typo" in probed(page)
     back(page)
     page.fill("[name=model]", "gpt-good")
@@ -123,19 +135,39 @@ def test_from_nothing_to_a_chat(page: Page, provider: Provider) -> None:
     assert probed(page) == "All is well."
     back(page)
     expect(page.locator(".llmapp-features")).to_contain_text("works Streaming")
-    add(page, "Agents")
+    page.goto(way_to_agents)
     page.locator("[name=name]").press_sequentially("Walker")
     expect(page.locator("[name=slug]")).to_have_value("walker")
-    page.select_option("[name=model]", label="walk-model")
+    expect(page.locator("[name=model] option:checked")).to_have_text("walk-model")
     page.select_option("[name=fallbacks_0]", label="quick")
     save(page)
-    open_new(page, "walker")
+    page.goto(next_step(page, "chat with it"))
     say(page, "Hi")
     wait_for_end(page)
     assert body(page).inner_text() == "Hello from the provider."
 
 
-def test_no_worker(page: Page, site: Any) -> None:
+def test_no_worker(page: Page, site: LiveSite) -> None:
+    """Neither the test of a connection nor the chat waits without a word; both go on when a worker is back."""
+    tested, chatting = page, page.context.new_page()
+    with site.without_worker():
+        go_to(tested, "Providers")
+        tested.click("text=/^quick$/")
+        tested.click("text=/Test connection/i")
+        open_new(chatting, "quick")
+        say(chatting, "Is anybody there?")
+        verdict = tested.locator("[data-verdict]")
+        expect(verdict).to_have_text("Waiting for a worker …")
+        expect(verdict).to_contain_text("No worker is running, so nothing can be tested. Start one:", timeout=9000)
+        expect(chatting.locator("[data-no-worker]")).to_contain_text("No worker is running.", timeout=9000)
+        expect(answer(chatting)).to_have_attribute("data-status", "queued")
+    expect(verdict).to_have_text("All is well.", timeout=20_000)
+    wait_for_end(chatting)
+    assert body(chatting).inner_text() == "A quick answer with code."
+    expect(chatting.locator("[data-no-worker]")).to_be_hidden()
+
+
+def test_a_worker_that_takes_no_test(page: Page, site: LiveSite) -> None:
     """The page waits, says what to do after five seconds, and goes on by itself when a worker comes."""
     site.shell(
         "from llmapp.models import Provider, Probe; from llmapp.runs.clock import db_now;"
@@ -176,3 +208,24 @@ def test_the_overview_can_be_read_by_everybody(page: Page) -> None:
     found = page.evaluate("axe.run('#content-main')")
     problems = [(rule["id"], [node["html"][:120] for node in rule["nodes"]]) for rule in found["violations"]]
     assert problems == []
+
+
+def test_going_back_to_a_version_of_the_configuration(page: Page) -> None:
+    """A mistake in an agent, found in the history by its words, and taken back."""
+    go_to(page, "Agents")
+    page.click("#result_list >> text=thinking")
+    page.fill("[name=instructions]", "Answer in rhymes.")
+    page.fill("[name=description]", "A mistake")
+    save(page)
+    go_to(page, "Configuration versions")
+    rows = page.locator("#result_list tbody tr")
+    expect(rows.first).to_contain_text("changed agent thinking (description, instructions)")
+    rows.nth(1).locator("th a").click()
+    page.click("text=Restore")
+    expect(page.locator(".llmapp-removed")).to_contain_text(["A mistake", "Answer in rhymes."])
+    page.click("text=Restore this version")
+    assert re.search(r"Version \d+ is restored, as version \d+\.", message(page))
+    expect(rows.first).to_contain_text("changed agent thinking (description, instructions)")
+    go_to(page, "Agents")
+    page.click("#result_list >> text=thinking")
+    expect(page.locator("[name=instructions]")).to_have_value("")

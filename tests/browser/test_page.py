@@ -82,14 +82,11 @@ def test_everything_can_be_done_by_keyboard(page: Page) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("[data-delete-dialog]")).to_contain_text(title)
     page.keyboard.press("Escape")
-    expect(row).to_have_count(1)
-    # The list may be drawn anew just now, with the row's button in another place: go back to it.
-    row.locator("[data-row-options]").focus()
+    expect(row.locator("[data-row-options]")).to_be_focused()
+    # No waiting from here on: as fast as keys can be pressed.
     page.keyboard.press("Enter")
-    expect(page.locator("[data-rename]")).to_be_focused()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    expect(page.locator("[data-delete-dialog]")).to_be_visible()
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     page.wait_for_url("**/chat/")

@@ -20,3 +20,14 @@ def test_three_turns_on_one_socket_survive_a_reload(page: Page) -> None:
     page.reload()
     expect(page.locator("[data-run]")).to_have_count(3)
     assert page.locator("[data-body]").all_inner_texts() == ["A quick answer with code."] * 3
+
+
+def test_a_long_thread_scrolls_in_its_place_and_never_takes_the_page_with_it(page: Page) -> None:
+    """What only screen readers see counts too: focus or a search would scroll to it, and the box be gone."""
+    page.set_viewport_size({"width": 800, "height": 320})
+    chat.open_new(page, "quick")
+    for number in range(3):
+        chat.say(page, f"turn {number}")
+        expect(page.locator("[data-run]")).to_have_count(number + 1)
+        chat.wait_for_end(page)
+    assert page.evaluate("document.scrollingElement.scrollHeight - innerHeight") == 0

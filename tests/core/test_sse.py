@@ -103,10 +103,10 @@ def test_a_large_line_costs_no_more_than_its_length() -> None:
     """A line of two megabytes in pieces takes about twice the time of one megabyte, and not four times."""
 
     def seconds(size: int) -> float:
-        decoder, start = SSEDecoder(), time.perf_counter()
+        decoder, start = SSEDecoder(), time.process_time()
         for _ in range(size // 64):
             decoder.decode(b"x" * 64)
         decoder.decode(b"\n")
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     assert min(seconds(2_000_000) for _ in range(3)) < 3.5 * min(seconds(1_000_000) for _ in range(3))

@@ -85,7 +85,9 @@ def test_a_message_that_cannot_be_read_is_put_aside_and_the_next_one_comes(
     assert "cannot be read" in caplog.text
 
 
-def test_a_message_goes_through_kombu_and_leaves_nothing_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folder", ["first", "second"])
+def test_a_message_goes_through_kombu_and_leaves_nothing_behind(tmp_path: Path, folder: str) -> None:
+    """Twice, for kombu remembers for all of a process what is bound; the folders are different ones."""
     with connect(tmp_path) as connection:
         declare(connection.default_channel)
         queue = connection.SimpleQueue("llmapp")

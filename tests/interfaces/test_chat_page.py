@@ -20,6 +20,7 @@ from llmapp import tokens
 from llmapp.core.errors import ErrorKind
 from llmapp.core.run_state import RunStatus
 from llmapp.models import AgentSettings, Conversation, Message, Run
+from llmapp.views.thread import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -170,6 +171,17 @@ def test_a_run_that_goes_on_is_an_empty_place(page: Client, exchange: Callable[.
     assert articles(content) == [f"m:{run.message_id}", f"r:{run.pk}"]
     assert 'data-status="queued"' in content
     assert "first step" not in content
+
+
+def test_a_run_that_ends_while_the_page_is_made_is_shown_with_its_answer(exchange: Callable[..., Run]) -> None:
+    """The page looks for the conversation first: what it read of it may be old when it reads the runs."""
+    run = exchange("q")
+    before_the_end = Conversation.objects.get()
+    assert before_the_end.leaf_id == run.message_id
+    answer = run.messages.create(conversation=before_the_end, role="assistant", parent=run.message, text="a", html=CODE)
+    Conversation.objects.update(leaf=answer)
+    (shown,) = Thread.of(before_the_end).exchanges
+    assert [message.pk for message in shown.answers[0].messages] == [answer.pk]
 
 
 def test_only_the_path_is_shown(page: Client, exchange: Callable[..., Run]) -> None:

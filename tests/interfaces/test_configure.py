@@ -164,6 +164,14 @@ def test_each_change_of_an_agent_is_a_version(configure: Any) -> None:
     assert versions[2][1]["groups"] == ["writers"]
 
 
+def test_an_agent_is_public_only_where_the_file_says_so(configure: Any) -> None:
+    configure(small())
+    assert AgentSettings.objects.get().access == "staff"
+    configure(small(agent='access = "public"'))
+    assert AgentSettings.objects.get().access == "public"
+    assert AgentVersion.objects.first().values["access"] == "public"  # type: ignore[union-attr]
+
+
 def test_agents_are_offered_in_the_order_of_the_file(configure: Any) -> None:
     configure(small() + '[[agents]]\nslug = "a-later-one"\nmodel = "small"\n')
     assert list(AgentSettings.objects.values_list("slug", flat=True)) == ["assistant", "a-later-one"]
@@ -267,6 +275,7 @@ FAULTS: list[tuple[str, str, list[str]]] = [
     ("unknown fallback", small(agent="fallbacks = ['other']"), ["[[agents]]", "fallbacks", "other"]),
     ("fallbacks are text", small(agent="fallbacks = 'small'"), ["[[agents]]", "fallbacks"]),
     ("unknown access", small(agent="access = 'everybody'"), ["[[agents]]", "access"]),
+    ("groups by name", small(agent="access = 'groups'"), ["[[agents]]", "access"]),
     ("no group", small(agent="access = []"), ["[[agents]]", "access"]),
     ("negative timeout", small(agent="timeout = -1"), ["[[agents]]", "timeout"]),
     ("timeout below a second", small(agent="timeout = 0.5"), ["[[agents]]", "timeout"]),

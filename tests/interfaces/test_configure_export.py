@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from llmapp import snapshot
@@ -37,7 +37,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load(text: str, environ: dict[str, str] | None = None) -> None:
-    config_apply.apply(config_file.parse(tomllib.loads(text), environ or {}))
+    config_apply.apply(config_file.parse(tomllib.loads(text), {} if environ is None else environ))
 
 
 def shown() -> dict[str, Any]:
@@ -74,6 +74,10 @@ def test_where_it_came_from_it_changes_nothing(tmp_path: Path, capsys: pytest.Ca
     assert Credential.objects.count() == 3
 
 
+@example(
+    timeouts={}, options={"a name:\x19": {"Key": "0"}}, prices=(None, None), window=None, names=["0", "00"], words="",
+    table={}, enabled=False, access="staff", timeout=1.0,
+)  # fmt: skip
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     timeouts=st.dictionaries(st.sampled_from(["connect", "idle"]), st.floats(0.5, 86_400), max_size=2),
@@ -84,7 +88,7 @@ def test_where_it_came_from_it_changes_nothing(tmp_path: Path, capsys: pytest.Ca
     words=TEXT,
     table=TABLES,
     enabled=st.booleans(),
-    access=st.sampled_from(["staff", "authenticated", ["writers"], ["editors", "writers"]]),
+    access=st.sampled_from(["staff", "authenticated", "public", ["writers"], ["editors", "writers"]]),
     timeout=st.floats(1, 86_400),
 )
 def test_whatever_is_set_comes_back(

@@ -13,7 +13,7 @@ from channels.testing import WebsocketCommunicator
 from django.test import AsyncClient
 
 from llmapp import submit
-from llmapp.api import admission, frames
+from llmapp.api import frames, seats
 from llmapp.api.bridge import in_thread
 from llmapp.models import Conversation, Message, Run
 from llmapp.routing import websocket_application, websocket_urlpatterns
@@ -134,7 +134,7 @@ async def test_sockets_are_counted(chat: Conversation, client: AsyncClient, sett
     await asyncio.sleep(0.1)
     assert await third.open()
     await third.disconnect()
-    assert not admission._open
+    assert not seats._open
 
 
 # --- sending --------------------------------------------------------------------------------

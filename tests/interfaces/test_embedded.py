@@ -11,11 +11,14 @@ import pytest
 from django.contrib.auth.forms import AuthenticationForm
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.auth.views import LoginView
+from django.db import OperationalError
 from django.template import Context, Template
 from django.test import Client, override_settings
 
 import llmapp
 from llmapp.models import AgentSettings, Conversation
+from llmapp.runs import away
+from llmapp.views import embedded
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -136,3 +139,17 @@ def test_the_sign_in_asks_for_what_people_sign_in_with(rf: Any) -> None:
     content = view(request).render().content.decode()
     assert "<label>E-mail" in content
     assert "User name" not in content
+
+
+def test_while_the_database_is_away_it_says_so_in_its_frame(
+    page: Client, agent: AgentSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("the server closed the connection")
+
+    monkeypatch.setattr(embedded, "identify", gone)
+    monkeypatch.setattr(away, "is_away", lambda error: isinstance(error, OperationalError))
+    answer = page.get(f"/chat/embed/{agent.slug}/")
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert answer["X-Frame-Options"] == "SAMEORIGIN"
+    assert "frame-ancestors 'self'" in answer["Content-Security-Policy"]

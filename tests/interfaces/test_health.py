@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+import logging
+import time
 from typing import Any
 
 import pytest
 from django.db import OperationalError
+from django.http import HttpRequest, HttpResponse
 from django.test import AsyncClient
+from django.urls import path
 
+from llmapp.api import brokers, errors
 from llmapp.api.bridge import in_thread
 from llmapp.runs import hub as hubs
-from llmapp.runs import lease
+from llmapp.runs import lease, queue
 from llmapp.views import health
+from llmapp.views.away import away_page
 
 pytestmark = pytest.mark.usefixtures("hub")
 
@@ -35,7 +42,7 @@ async def test_ready_when_everything_is_there(transactional_db: None) -> None:
 
 
 async def test_details_are_for_staff_and_tokens(client: AsyncClient, person: Any, token: str) -> None:
-    expected = {"database": True, "bell": True, "worker": False}
+    expected = {"database": True, "broker": True, "bell": True, "worker": False}
     by_token = await AsyncClient().get("/health/ready", headers={"Authorization": f"Bearer {token}"})
     for response in [await client.get("/health/ready"), by_token]:
         assert (response.status_code, json.loads(response.content)) == (503, expected)
@@ -64,7 +71,7 @@ async def test_not_ready_when_the_bell_is_silent(client: AsyncClient, monkeypatc
     monkeypatch.setattr(hubs.Hub, "bell_works", silent)
     response = await client.get("/health/ready")
     assert response.status_code == 503
-    assert json.loads(response.content) == {"database": True, "bell": False, "worker": True}
+    assert json.loads(response.content) == {"database": True, "broker": True, "bell": False, "worker": True}
 
 
 async def test_a_check_that_hangs_has_failed(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,3 +83,47 @@ async def test_a_check_that_hangs_has_failed(client: AsyncClient, monkeypatch: p
     monkeypatch.setattr(hubs.Hub, "bell_works", hang)
     async with asyncio.timeout(5):
         assert (await client.get("/health/ready")).status_code == 503
+
+
+async def _page(request: HttpRequest) -> HttpResponse:
+    return away_page()
+
+
+async def _api(request: HttpRequest) -> HttpResponse:
+    return errors.unavailable().response()
+
+
+async def _fault(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(status=503)
+
+
+urlpatterns = [path("page", _page), path("api", _api), path("ready", health.ready), path("fault", _fault)]
+
+
+@pytest.mark.parametrize("address, lines", [("page", 0), ("api", 0), ("ready", 0), ("fault", 1)])
+async def test_a_server_that_is_away_is_not_an_error_in_the_log_for_each_request(
+    client: AsyncClient, settings: Any, caplog: pytest.LogCaptureFixture, address: str, lines: int
+) -> None:
+    """Django would mail each to the site's admins. `llmapp.away` says it once."""
+    settings.ROOT_URLCONF = __name__
+    with caplog.at_level(logging.ERROR, "django.request"):
+        assert (await client.get(f"/{address}")).status_code == 503
+    assert len([record for record in caplog.records if record.name == "django.request"]) == lines
+
+
+async def test_a_broker_that_fails_when_nobody_waits_any_more_is_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: said.append(context))
+
+    def hang() -> None:
+        time.sleep(0.2)
+        raise OSError("timed out")
+
+    monkeypatch.setattr(queue, "reach", hang)
+    monkeypatch.setattr(brokers, "PATIENCE", 0.05)
+    watch = brokers.BrokerWatch()
+    assert not await watch.answers()
+    await asyncio.sleep(0.3)
+    del watch
+    gc.collect()
+    assert said == []

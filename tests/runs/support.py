@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pydantic
+import pytest
 from ag_ui.core import Event
+from django.db import connections
 
 from llmapp.core.events import TERMINAL
 from llmapp.models import Run, RunEvent
+from llmapp.runs.refused import Refused
 
 ANY_EVENT: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(Event)
 
@@ -47,3 +52,26 @@ def wait_until(condition: Callable[[], Any], seconds: float = 10) -> Any:
         assert time.monotonic() < until, "it did not happen in time"
         time.sleep(0.02)
     return result
+
+
+def refusal(function: Any, *args: Any, **kwargs: Any) -> Refused:
+    with pytest.raises(Refused) as caught:
+        function(*args, **kwargs)
+    return caught.value
+
+
+def at_once(*calls: Any) -> list[Any]:
+    """Make calls at the same time, each in a thread with a connection of its own; return what came of them."""
+    barrier = threading.Barrier(len(calls))
+
+    def call(function: Any) -> Any:
+        barrier.wait(5)
+        try:
+            return function()
+        except Exception as error:
+            return error
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(call, calls))

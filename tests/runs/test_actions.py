@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connections, transaction
+from django.db import IntegrityError, transaction
 
 from llmapp import submit
 from llmapp.core.run_state import RunStatus
 from llmapp.models import AgentSettings, Conversation, Message, Run
 from llmapp.runs import access, actions, lease, queue, thread
-from llmapp.runs.actions import Refused
 from llmapp.runs.clock import db_now
 
-from .support import events_of, types_of
+from .support import at_once, events_of, refusal, types_of
 
 
 @pytest.fixture
@@ -34,12 +31,6 @@ def stranger(transactional_db: None, django_user_model: Any) -> Any:
 
 def end(run: Run) -> None:
     actions.request_stop(run)
-
-
-def refusal(function: Any, *args: Any, **kwargs: Any) -> Refused:
-    with pytest.raises(Refused) as caught:
-        function(*args, **kwargs)
-    return caught.value
 
 
 def test_a_message_and_its_run_are_stored_together(person: Any, agent: AgentSettings, enqueued: Any) -> None:
@@ -239,23 +230,6 @@ def test_try_again_answers_the_same_message(person: Any, agent: AgentSettings) -
     assert Conversation.objects.get().leaf == run.message
     assert Message.objects.filter(pk=answer.pk).exists()
     assert Message.objects.filter(role="user").count() == 1
-
-
-def at_once(*calls: Any) -> list[Any]:
-    """Make calls at the same time, each in a thread with a connection of its own; return what came of them."""
-    barrier = threading.Barrier(len(calls))
-
-    def call(function: Any) -> Any:
-        barrier.wait(5)
-        try:
-            return function()
-        except Exception as error:
-            return error
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(len(calls)) as pool:
-        return list(pool.map(call, calls))
 
 
 def test_of_two_sends_at_once_one_is_busy(person: Any, agent: AgentSettings) -> None:

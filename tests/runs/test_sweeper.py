@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -60,6 +61,36 @@ def test_a_lease_that_ran_out_is_revoked(run: Run, enqueued: Any) -> None:
     worker.refresh_from_db()
     assert run.status == "queued"
     assert worker.revoked_at is not None
+    assert enqueued == [run.pk]
+
+
+def test_after_a_pause_nobody_is_taken_for_dead(run: Run, enqueued: Any) -> None:
+    """Nobody could renew a lease while the database was away: whoever lives gets a moment to come back."""
+    worker = held(run)
+    Duty.objects.create(name=sweeper.DUTY, until=ago(30))
+    Worker.objects.update(lease_until=ago(20))
+    assert sweeper.sweep()
+    worker.refresh_from_db()
+    assert worker.revoked_at is None
+    assert lease.beat(worker.pk)
+    Duty.objects.update(until=ago(1))
+    Worker.objects.update(lease_until=ago(0.1))
+    sweeper.sweep()
+    assert enqueued == [run.pk]
+
+
+def test_a_round_that_took_long_was_no_pause(
+    run: Run, enqueued: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else nobody would be taken for dead while each round is a long one: one that waits for a broker, for example."""
+    settings.LLMAPP = {**settings.LLMAPP, "SWEEP_SECONDS": 0.1}
+    monkeypatch.setattr(sweeper, "PAUSE", timedelta(seconds=0.5))
+    monkeypatch.setitem(sweeper.TASKS, "wait", lambda now: time.sleep(0.8))
+    held(run)
+    Duty.objects.create(name=sweeper.DUTY, until=ago(0.1))
+    assert sweeper.sweep()
+    Worker.objects.update(lease_until=ago(0.1))
+    assert sweeper.sweep()
     assert enqueued == [run.pk]
 
 

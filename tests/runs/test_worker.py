@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 import time
 from datetime import timedelta
 from decimal import Decimal
@@ -11,17 +12,20 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import OperationalError
 
 from llmapp import submit
-from llmapp.backends.base import Endpoint
+from llmapp.backends.base import Endpoint, Secret
 from llmapp.calls.base import ModelSpec
 from llmapp.core.run_state import RunStatus
 from llmapp.models import Attempt, Call, Conversation, Credential, Message, Run, Worker
-from llmapp.runs import actions, execution, lease, sweeper
+from llmapp.runs import actions, away, execution, lease, queue, sweeper, worker
 from llmapp.runs.briefing import brief
 from llmapp.runs.clock import db_now
 from llmapp.runs.keys import DatabaseKeyPool
+from llmapp.runs.ledger import RunLedger
 from llmapp.runs.threads import DatabaseThreads
+from llmapp.runs.writer import LogWriter
 
 from .support import events_of, text_of, types_of, wait_until
 
@@ -250,6 +254,64 @@ def test_a_shutdown_hands_runs_back(
     assert run.status == "queued"
 
 
+def test_a_broker_that_hangs_at_a_shutdown_keeps_no_thread_from_the_database(
+    person: Any, scripted: Any, process: Any, in_background: Any, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are two of them, and all leases and ends go through them."""
+    settings.LLMAPP = {**settings.LLMAPP, "SHUTDOWN_SECONDS": 0.2}
+    scripted(LONG, speed=20)
+    run = submit(person, "Hi").run
+    thread = in_background(run)
+    wait_until(lambda: text_of(run))
+    asked: list[str] = []
+    monkeypatch.setattr(queue, "enqueue", lambda run_id: asked.append(threading.current_thread().name))
+    process.drain()
+    thread.join(timeout=5)
+    assert [name.startswith("llmapp-orm") for name in asked] == [False]
+
+
+@pytest.mark.parametrize("where", ["claim", "end"])
+def test_a_shutdown_does_not_wait_for_a_database_that_is_away(
+    person: Any,
+    scripted: Any,
+    process: Any,
+    in_background: Any,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    """Celery waits for the threads that hold our runs: none may wait for ever."""
+    settings.LLMAPP = {**settings.LLMAPP, "SHUTDOWN_SECONDS": 0.2}
+    monkeypatch.setattr(worker, "HAND_BACK", 0.5)
+    gone = threading.Event()
+
+    def away_or(real: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if gone.is_set():
+                raise OperationalError("the server closed the connection")
+            return real(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(away, "is_away", lambda error: isinstance(error, OperationalError))
+    monkeypatch.setattr(lease, "claim", away_or(lease.claim))
+    monkeypatch.setattr(LogWriter, "_write", away_or(LogWriter._write))
+    scripted(LONG, speed=20)
+    run = submit(person, "Hi").run
+    if where == "claim":
+        gone.set()
+    thread = in_background(run)
+    wait_until(lambda: run.pk in process._present)
+    if where == "end":
+        wait_until(lambda: text_of(run))
+        gone.set()
+    process.drain()
+    thread.join(timeout=5)
+    still_there = thread.is_alive()
+    gone.clear()
+    assert not still_there
+
+
 def test_what_a_dead_worker_left_open_is_closed(person: Any, scripted: Any, process: Any) -> None:
     """Calls and attempts, with the reason, when the run is taken away and when it ends."""
     scripted()
@@ -401,3 +463,42 @@ def _half_an_answer(run: Run, worker: Worker) -> str:
         lease.fence(worker.pk)
         log.append(run.pk, [ev.step_started("turn"), ev.text_start(id), ev.text_content(id, "half")])
     return id
+
+
+def test_a_run_that_is_held_and_not_executed_goes_back(person: Any, scripted: Any, process: Any, enqueued: Any) -> None:
+    """Its claim arrived and the answer to it got lost, or our own code failed: it does not wait for its timeout."""
+    scripted()
+    run = submit(person, "Hi").run
+    enqueued.clear()
+    assert lease.claim(run.pk, Worker.objects.get().pk) is not None
+    wait_until(lambda: enqueued == [run.pk])
+    process.execute(run.pk)
+    assert text_of(run) == "Hello, **world**!"
+    assert run.status == RunStatus.COMPLETED
+
+
+def test_a_worker_that_does_not_hear_its_broker_keeps_its_runs_and_is_said_to_be_away(transactional_db: None) -> None:
+    """Its lease is renewed, its sign of life is not."""
+    worker = lease.register(1, {})
+    Worker.objects.update(heartbeat_at=worker.heartbeat_at - timedelta(seconds=60), lease_until=worker.started_at)
+    assert lease.beat(worker.pk, False)
+    assert lease.live_workers().exists()
+    assert not lease.present_workers().exists()
+    assert lease.beat(worker.pk)
+    assert lease.present_workers().exists()
+
+
+def test_entries_of_the_ledger_may_be_made_twice(person: Any, scripted: Any) -> None:
+    """Whoever lost the answer to the first try asks again, and nothing is counted twice."""
+    scripted()
+    run = submit(person, "Hi").run
+    ledger = RunLedger(run.pk, DatabaseThreads(1, "test"))
+    model = brief(Run.objects.get(), 1).agent.models[0]
+    call = ledger._open_call()
+    assert ledger._open_call() == call
+    assert ledger._open_attempt(call, 1, model, Secret(id=None)) == ledger._open_attempt(
+        call, 1, model, Secret(id=None)
+    )
+    assert ledger._open_call() != call
+    run.refresh_from_db()
+    assert run.attempts_used == 1

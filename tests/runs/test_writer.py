@@ -31,7 +31,7 @@ class Desk:
     async def take(self, run: Run) -> Any:
         claim = await sync_to_async(lease.claim)(run.pk, self.worker.pk)
         assert claim is not None
-        return self.writer.open(run.pk, claim.seq)
+        return self.writer.open(run, claim.seq)
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ async def test_a_run_that_was_closed_is_not_written_to(desk: Desk, runs: list[Ru
         await run_log.commit(list)
 
 
-@pytest.mark.parametrize("fails", ["before", "after"])
+@pytest.mark.parametrize("fails", ["before", "after", "after, and again when it looks"])
 async def test_a_connection_that_is_lost_costs_no_event_and_doubles_none(
     desk: Desk, runs: list[Run], monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
@@ -143,7 +143,17 @@ async def test_a_connection_that_is_lost_costs_no_event_and_doubles_none(
             self._seqs.update(seqs)
             raise OperationalError("server closed the connection unexpectedly")
 
+    arrived, blind = LogWriter._arrived, fails.endswith("looks")
+
+    def still_away(self: LogWriter, batch: Any) -> bool:
+        nonlocal blind
+        if blind:
+            blind = False
+            raise OperationalError("connection refused")
+        return arrived(self, batch)
+
     monkeypatch.setattr(LogWriter, "_write", flaky)
+    monkeypatch.setattr(LogWriter, "_arrived", still_away)
     for n in range(20):
         say(run_log, f"{n} ")
         await asyncio.sleep(0.01)
@@ -177,3 +187,12 @@ async def test_a_finished_step_waits_for_the_disk(desk: Desk, runs: list[Run], m
 def test_text_that_a_database_refuses_is_escaped(runs: Callable[..., Any] | list[Run]) -> None:
     """Half an emoji and a NUL survive as JSON."""
     assert log.encode(ev.text_content("m", "\ud83d\0")).isascii()
+
+
+async def test_who_writes_to_a_writer_that_was_closed_is_told(desk: Desk, runs: list[Run]) -> None:
+    """A claim can come back when its lease was revoked, and its writer closed, in the meantime."""
+    run_log = await desk.take(runs[0])
+    await asyncio.to_thread(desk.writer.close)
+    with pytest.raises(lease.LeaseLost):
+        async with asyncio.timeout(5):
+            await run_log.commit(list)

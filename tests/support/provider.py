@@ -12,6 +12,8 @@ In a test, on a thread of its own:
         provider.wait_closed()                      # waits for that, and returns the request
         provider.connections                        # how many were opened
 
+    with Provider(tls=Authority().server("127.0.0.1")) as provider:     # https; see `certificates`
+
 As a process, with the behaviour chosen by the model's name or over HTTP:
 
     python -m tests.support.provider --port 4010 --tokens-per-second 50
@@ -57,6 +59,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import ssl
 import threading
 import time
 from collections import deque
@@ -95,9 +98,12 @@ NAMED: dict[str, Behaviour] = {
 class Provider:
     """The server. Use it as a context manager, or `start()` and `stop()` it."""
 
-    def __init__(self, port: int = 0, host: str = "127.0.0.1", **default: Any) -> None:
+    def __init__(
+        self, port: int = 0, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None, **default: Any
+    ) -> None:
         self.host = host
         self.port = port
+        self.tls = tls
         self.default: Behaviour = default
         self.models: dict[str, Behaviour] = {}
         self.pushed: deque[Behaviour] = deque()
@@ -111,7 +117,7 @@ class Provider:
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}/v1"
+        return f"http{'s' if self.tls else ''}://{self.host}:{self.port}/v1"
 
     def push(self, *behaviours: Behaviour) -> None:
         """Queue behaviours, each for one request."""
@@ -178,7 +184,7 @@ class Provider:
         """Serve until stopped."""
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        server = await self._loop.create_server(lambda: Connection(self), self.host, self.port)
+        server = await self._loop.create_server(lambda: Connection(self), self.host, self.port, ssl=self.tls)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()
@@ -216,10 +222,11 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--tokens-per-second", type=float, default=50)
     arguments = parser.parse_args()
-    provider = Provider(arguments.port, arguments.host, tokens_per_second=arguments.tokens_per_second)
-    print(f"provider at {provider.url}", flush=True)
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(provider.serve())
+    with Provider(arguments.port, arguments.host, tokens_per_second=arguments.tokens_per_second) as provider:
+        # Once it listens: port 0 takes a free one.
+        print(f"provider at {provider.url}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ with Site(home, toml, demo=True) as site:       # ready when the block begins, s
     events = site.send("assistant", "Hello")    # to the run's end
     run = site.submit("assistant", "Hello")     # not waiting for it
     site.workers(), site.webs()                 # pids of its children
+    site.worker_of(run)                         # the one that holds the run
     site.lines                                  # what `serve` printed
 """
 
@@ -22,7 +23,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -32,8 +33,10 @@ from . import stack
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-#: Seconds in which a site has to be ready: the promise of the README.
+#: Seconds in which a site has to be ready: the promise of the README, which tests of their own hold it to.
 READY_WITHIN = 20.0
+#: Seconds that the others wait for one: four processes that start on a busy machine.
+PATIENCE = 60.0
 
 Event = dict[str, Any]
 
@@ -57,6 +60,8 @@ class Site:
         toml: str = "",
         *,
         demo: bool = False,
+        web: int | None = None,
+        workers: int | None = None,
         arguments: Sequence[str] = (),
         environment: dict[str, str] | None = None,
     ) -> None:
@@ -65,7 +70,10 @@ class Site:
         self.lines: list[str] = []
         self.http = httpx.Client(timeout=30, trust_env=False)
         self._toml = toml
-        self._arguments = [*(["--demo"] if demo else []), *arguments]
+        #: How many web processes and how many workers it has.
+        self.web_processes, self.worker_processes = web or stack.of_each(), workers or stack.of_each()
+        of_each = ["--web", str(self.web_processes), "--workers", str(self.worker_processes)]
+        self._arguments = [*(["--demo"] if demo else []), *of_each, *arguments]
         self._changed = threading.Condition()
         self._services = contextlib.ExitStack()
 
@@ -80,8 +88,31 @@ class Site:
 
     def start(self) -> None:
         """Start it, and wait until it says that it is ready."""
-        self.env |= self._services.enter_context(stack.services())
-        started = time.monotonic()
+        self.launch()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    @contextlib.contextmanager
+    def stopping(self) -> Iterator[Self]:
+        """Stop it when the block ends: for one that was launched."""
+        try:
+            yield self
+        finally:
+            self.stop()
+
+    def services(self) -> contextlib.AbstractContextManager[dict[str, str]]:
+        """Give the environment of its database and its broker."""
+        return stack.services()
+
+    def launch(self) -> None:
+        """Start it, and do not wait."""
+        urls = self._services.enter_context(self.services())
+        self.env |= urls
+        self.put_into(urls)
+        self._launched = time.monotonic()
         self.process = subprocess.Popen(
             [*self.manage_py, "llmapp", "serve", "--port", "0", *self._config(), *self._arguments],
             env=self.env,
@@ -92,13 +123,15 @@ class Site:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        try:
-            self.url = self.wait_for_line("ready http").removeprefix("ready ").rstrip("/")
-        except BaseException:
-            self.stop()
-            raise
-        self.seconds_to_ready = time.monotonic() - started
+
+    def wait_until_ready(self, within: float = PATIENCE) -> None:
+        self.url = self.wait_for_line("ready http", within).removeprefix("ready ").rstrip("/")
+        self.seconds_to_ready = time.monotonic() - self._launched
         self.http.base_url = httpx.URL(self.url)
+        self.port = int(self.url.rpartition(":")[2])
+
+    def put_into(self, urls: dict[str, str]) -> None:
+        """Prepare its database before the start, where it is not to be empty. Without URLs it is a file in the home."""
 
     def _config(self) -> list[str]:
         if not self._toml:
@@ -162,6 +195,15 @@ class Site:
         mine = f"LLMAPP_HOME={self.home}\0"
         supervised = f"llmapp.supervised\0{program}\0"
         return [pid for pid, line, env in processes() if supervised in line and mine in env]
+
+    def worker_of(self, run: str) -> int:
+        """Return the pid of the worker that claimed a run first."""
+        # "worker 2 | ... run ... claimed", and the worker's own name ends like this.
+        label = self.wait_for_line(f"run {run} claimed").partition("|")[0].strip().replace(" ", "-")
+        named = f"-{label}@%h\0"
+        mine = self.workers()
+        (pid,) = (pid for pid, line, _env in processes() if pid in mine and named in line)
+        return pid
 
     @staticmethod
     def wait_for(condition: Callable[[], Any], seconds: float) -> Any:

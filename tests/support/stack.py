@@ -1,7 +1,10 @@
 """Databases and brokers for tests: files by default, servers with `LLMAPP_TEST_STACK=server`.
 
-Each site that a test starts gets a database, a Redis database or a RabbitMQ virtual host of its own, so
+Each site that a test starts gets a database, and a Redis database or a RabbitMQ virtual host of its own, so
 that no site sees another one's tasks. A service that is missing is a failure, never a skip.
+
+On servers a site has two web and two worker processes. With Redis there is a channel layer beside the
+broker; with RabbitMQ there is none anywhere.
 
     LLMAPP_TEST_STACK       "embedded" (default) or "server"
     LLMAPP_TEST_BROKER      "redis" (default) or "rabbitmq", on the server stack
@@ -13,10 +16,13 @@ that no site sees another one's tasks. A service that is missing is a failure, n
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 import redis
@@ -33,19 +39,36 @@ def on_servers() -> bool:
     return os.environ.get("LLMAPP_TEST_STACK", "embedded") == "server"
 
 
+def broker() -> str:
+    """Return which broker the sites of the server stack have: "redis" or "rabbitmq"."""
+    return os.environ.get("LLMAPP_TEST_BROKER", "redis")
+
+
+def of_each() -> int:
+    """Return how many web processes, and how many workers, a site has if its test does not say otherwise."""
+    return 2 if on_servers() else 1
+
+
 @contextmanager
 def services() -> Iterator[dict[str, str]]:
     """Give the environment of a new site: a database and a broker that nobody else uses. {} for files."""
     if not on_servers():
         yield {}
         return
-    with _database() as database_url, _redis() as redis_url:
-        urls = {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
-        if os.environ.get("LLMAPP_TEST_BROKER", "redis") == "redis":
-            yield urls
-        else:
-            with _virtual_host() as amqp_url:
-                yield {**urls, "CELERY_BROKER_URL": amqp_url}
+    with servers(broker()) as urls:
+        yield urls
+
+
+@contextmanager
+def servers(*wanted: str) -> Iterator[dict[str, str]]:
+    """Give the environment of a new site on PostgreSQL and the servers that are named: "redis", "rabbitmq"."""
+    with ExitStack() as held:
+        urls = {"DATABASE_URL": held.enter_context(_database())}
+        if "redis" in wanted:
+            urls["REDIS_URL"] = held.enter_context(_redis())
+        if "rabbitmq" in wanted:
+            urls["CELERY_BROKER_URL"] = held.enter_context(_virtual_host())
+        yield urls
 
 
 @contextmanager
@@ -73,6 +96,49 @@ def _redis() -> Iterator[str]:
             finally:
                 own.flushdb()
                 server.delete(marks[number])
+
+
+class OwnRedis:
+    """A Redis that a test may pause, kill and start again: nobody else uses it."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> OwnRedis:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        command = ["redis-server", "--port", str(self._port), "--save", "", "--bind", "127.0.0.1"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        until = time.monotonic() + 10
+        while not self._answers():
+            assert time.monotonic() < until, "redis-server does not start"
+            time.sleep(0.02)
+
+    def _answers(self) -> bool:
+        with redis.Redis.from_url(self.url) as client:
+            try:
+                return bool(client.ping())
+            except redis.ConnectionError:
+                return False
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def pause(self) -> None:
+        """It holds its connections, takes new ones, and answers none."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from django.core.management.base import CommandParser
 from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
-from llmapp.management import configure, doctor, rotate_keys, serve, token
+from llmapp.management import check_model, configure, doctor, rotate_keys, serve, token
 from llmapp.management.database import unapplied
+from llmapp.runs.away import database_name, first_line, is_away
 
 #: Name -> module with `add_arguments(parser)` and `handle(**options)`.
 COMMANDS = {
@@ -20,6 +21,7 @@ COMMANDS = {
     "rotate-keys": rotate_keys,
     "token": token,
     "doctor": doctor,
+    "check-model": check_model,
 }
 
 #: What Django adds to the options of every command.
@@ -51,7 +53,9 @@ class Command(BaseCommand):
             COMMANDS[command].handle(say=self.say, **wanted)
         except KeyboardInterrupt:
             raise CommandError(_("interrupted"), returncode=130) from None
-        except DatabaseError:
+        except DatabaseError as error:
+            if is_away(error):
+                raise CommandError(f"{database_name()}: {first_line(error)}") from None
             if unapplied():
                 raise CommandError(_("The database is not prepared; run `manage.py migrate` first.")) from None
             raise

@@ -69,6 +69,15 @@ def test_fallbacks_can_be_emptied(browser: Client, site: Site) -> None:
 
 
 @pytest.mark.parametrize(
+    "page, tables",
+    [(ADD, ["settings"]), ("/admin/llmapp/provider/add/", ["headers", "options"])],
+)
+def test_a_table_of_something_new_is_empty(browser: Client, site: Site, page: str, tables: list[str]) -> None:
+    shown = browser.get(page).context["adminform"].form
+    assert [shown[name].value() for name in tables] == [""] * len(tables)
+
+
+@pytest.mark.parametrize(
     "fallbacks, fields, where, said",
     [
         (["big", "big"], {}, "fallbacks", "big is there twice."),

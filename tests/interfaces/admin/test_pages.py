@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from llmapp.models import AgentSettings, Conversation, LanguageModel, Provider, Run
+from llmapp import history
+from llmapp.models import AgentSettings, ConfigurationVersion, Conversation, LanguageModel, Provider, Run
 
 from .conftest import CANARY, SECRET, Site, add_key, add_run, body, queries
 
@@ -38,6 +39,12 @@ PAGES = {
     "/admin/llmapp/worker/{worker}/change/": ["view_worker"],
     "/admin/llmapp/apitoken/": ["view_apitoken"],
     "/admin/llmapp/apitoken/{token}/change/": ["view_apitoken"],
+    "/admin/llmapp/configurationversion/": ["view_provider", "view_languagemodel", "view_agentsettings"],
+    "/admin/llmapp/configurationversion/{version}/change/": [
+        "view_provider",
+        "view_languagemodel",
+        "view_agentsettings",
+    ],
     "/admin/llmapp/overview/": ["view_run"],
     "/admin/llmapp/overview/?days=1": ["view_run"],
     "/admin/llmapp/overview/?days=30": ["view_run"],
@@ -46,7 +53,11 @@ READING = [path for path, needed in PAGES.items() if "view_conversation_content"
 
 
 def path_of(page: str, site: Site) -> str:
-    return page.format(**{name: getattr(row, "pk", "") for name, row in vars(site).items()})
+    ids = {name: getattr(row, "pk", "") for name, row in vars(site).items()}
+    if "{version}" in page:
+        history.record(source=history.Source.FILE)
+        ids["version"] = ConfigurationVersion.objects.get().pk
+    return page.format(**ids)
 
 
 @pytest.mark.parametrize("page", PAGES)

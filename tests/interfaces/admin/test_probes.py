@@ -119,7 +119,7 @@ def test_no_worker_is_said_after_five_seconds_with_the_command(browser: Client, 
     assert "it is busy, or it does not listen" in state(browser, site)["message"]
     Worker.objects.update(stopped_at=timezone.now())
     found = state(browser, site)
-    assert found["message"].endswith("celery -A llmapp worker -Q llmapp -P threads")
+    assert found["message"].endswith("celery -A project worker -Q llmapp -P threads")
     assert found["state"] == "going_on"  # one may be started any moment
 
 

@@ -63,6 +63,8 @@ function bodyHeaders(method, body) {
 }
 
 async function refusal(response) {
+  // "Not now", by the site or by a proxy before it, is like a network that is lost: try again.
+  if ([502, 503, 504].includes(response.status)) return new NetworkError(`http_${response.status}`);
   const body = await response.json().catch(() => ({}));
   const { code = `http_${response.status}`, message = "" } = body.error ?? {};
   return new ApiError(response.status, code, message, Number(response.headers.get("Retry-After")) || null);

@@ -20,6 +20,11 @@ const MENDS_WITHIN = 500;
 // Close codes of the server, which say: don't come back.
 const SIGNED_OUT = 4401;
 const GONE = 4404;
+// What they mean for a person; a visitor without an account was never signed in.
+const FINAL = {
+  [SIGNED_OUT]: config.visitor ? "connection.closed" : "connection.signed_out",
+  [GONE]: "connection.deleted",
+};
 
 export class Conversation {
   #composer;
@@ -179,7 +184,7 @@ export class Conversation {
   }
 
   #connectionIs({ state, reason }) {
-    const final = { 4401: "connection.signed_out", 4404: "connection.deleted" }[reason] ?? "connection.closed";
+    const final = FINAL[reason] ?? "connection.closed";
     this.#notices.connection(state, state === "closed" ? t(final) : "");
     if (!this.#canSend) return;
     this.#lookout?.heard();
@@ -206,7 +211,7 @@ export class Conversation {
   }
 
   async #fetchThread() {
-    const url = `${config.chat}${this.id}/?thread=${this.#thread.version}`;
+    const url = `${config.page}${this.id}/?thread=${this.#thread.version}`;
     const response = await fetch(url, { redirect: "manual" });
     if (response.type === "opaqueredirect") this.#connection.close(SIGNED_OUT);
     if (response.status === 404) this.#connection.close(GONE);

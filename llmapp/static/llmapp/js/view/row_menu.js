@@ -1,5 +1,8 @@
 // Rename and delete, behind the button beside each conversation.
 //
+// The list may be drawn anew while the menu or a dialog is open. So what is kept is the conversation's id, not its
+// button: the menu goes where the button goes, and the focus goes back to where the button is by then.
+//
 // Events: "renamed" with { id, title }, "deleted" with { id }.
 
 import { patch, remove } from "../api.js";
@@ -12,14 +15,14 @@ export class RowMenu extends EventTarget {
   #deleting = find("delete-dialog");
   #input = this.#renaming.querySelector("input");
   #sidebar;
-  #opener = null;
   #id = null;
 
   constructor(sidebar) {
     super();
     this.#sidebar = sidebar;
     find("rows").addEventListener("click", (event) => this.#clicked(event));
-    find("list").addEventListener("scroll", () => this.#menu.hidePopover(), { passive: true });
+    find("list").addEventListener("scroll", () => this.#follow(), { passive: true });
+    sidebar.addEventListener("drawn", () => this.#follow());
     find("rename", this.#menu).addEventListener("click", () => this.#askTitle());
     find("delete", this.#menu).addEventListener("click", () => this.#askDelete());
     this.#prepare(this.#renaming, () => this.#rename());
@@ -31,11 +34,19 @@ export class RowMenu extends EventTarget {
   #clicked({ target }) {
     const button = target.closest("[data-row-options]");
     if (!button) return;
-    this.#opener = button;
     this.#id = button.closest("[data-row]").dataset.row;
     this.#menu.showPopover();
-    this.#place(button.getBoundingClientRect());
+    this.#follow();
     find("rename", this.#menu).focus();
+  }
+
+  // Stay beside the button; close when it is scrolled out of the list.
+  #follow() {
+    if (!this.#menu.matches(":popover-open")) return;
+    const button = this.#sidebar.optionsOf(this.#id).getBoundingClientRect();
+    const list = find("list").getBoundingClientRect();
+    if (button.bottom < list.top || button.top > list.bottom) this.#menu.hidePopover();
+    else this.#place(button);
   }
 
   #place(button) {
@@ -69,7 +80,7 @@ export class RowMenu extends EventTarget {
     find("dialog-cancel", dialog).addEventListener("click", () => dialog.close());
     // A click on the veil around it, which belongs to the dialog element itself.
     dialog.addEventListener("mousedown", (event) => event.target === dialog && dialog.close());
-    dialog.addEventListener("close", () => this.#opener?.isConnected && this.#opener.focus());
+    dialog.addEventListener("close", () => this.#goBack(dialog));
     dialog.querySelector("form").addEventListener("submit", async (event) => {
       event.preventDefault();
       try {
@@ -79,6 +90,13 @@ export class RowMenu extends EventTarget {
         this.#fail(dialog, error.code ? error.message : t("refused.network"));
       }
     });
+  }
+
+  // The browser gave the focus back when the dialog closed, unless the button was not there to take it. This comes
+  // a moment later: who has pressed the next key by then keeps what it opened.
+  #goBack(dialog) {
+    const focused = document.activeElement ?? document.body;
+    if (focused === document.body || dialog.contains(focused)) this.#sidebar.optionsOf(this.#id).focus();
   }
 
   #fail(dialog, sentence) {
@@ -99,7 +117,7 @@ export class RowMenu extends EventTarget {
   async #delete() {
     const id = this.#id;
     await remove(`api/conversations/${id}`);
-    this.#sidebar.remove(id);
+    this.#id = this.#sidebar.remove(id);
     this.dispatchEvent(new CustomEvent("deleted", { detail: { id } }));
   }
 }

@@ -1,4 +1,6 @@
 // The list of conversations: grouped by day, newest first, more of it on demand.
+//
+// Events: "drawn" when rows may have another place.
 
 import { get } from "../api.js";
 import { config, date, t } from "../config.js";
@@ -6,13 +8,14 @@ import { all, element, find, fromTemplate } from "./dom.js";
 
 const DAY = 24 * 60 * 60 * 1000;
 
-export class Sidebar {
+export class Sidebar extends EventTarget {
   #rows = find("rows");
   #more = find("more");
   #cursor = null;
   #loading = false;
 
   constructor() {
+    super();
     this.#group();
     this.#more.addEventListener("click", () => this.loadMore());
     new IntersectionObserver((entries) => {
@@ -50,9 +53,18 @@ export class Sidebar {
     find("row-options", row).setAttribute("aria-label", t("list.options", { title }));
   }
 
+  // Returns the id of the conversation that is in its place now, or null.
   remove(id) {
-    this.#find(id)?.remove();
-    this.#group();
+    const rows = all("row", this.#rows);
+    const at = rows.findIndex(({ dataset }) => dataset.row === id);
+    this.#redraw(() => rows[at]?.remove());
+    return (rows[at + 1] ?? rows[at - 1])?.dataset.row ?? null;
+  }
+
+  // The button beside a conversation; for one that is not in the list, the link to a new chat.
+  optionsOf(id) {
+    const row = this.#find(id);
+    return row ? find("row-options", row) : find("sidebar").querySelector(".llmapp-new");
   }
 
   titleOf(id) {
@@ -74,15 +86,27 @@ export class Sidebar {
   }
 
   #put(conversations) {
-    for (const { id, title, updated_at: updated } of conversations) {
-      const row = this.#find(id) ?? fromTemplate("conversation");
-      row.dataset.row = id;
-      row.dataset.updated = updated;
-      row.querySelector("a").href = `${config.chat}${id}/`;
-      this.#insert(row);
-      this.rename(id, title || t("list.untitled"));
-    }
+    this.#redraw(() => {
+      for (const conversation of conversations) this.#putOne(conversation);
+    });
+  }
+
+  #putOne({ id, title, updated_at: updated }) {
+    const row = this.#find(id) ?? fromTemplate("conversation");
+    row.dataset.row = id;
+    row.dataset.updated = updated;
+    row.querySelector("a").href = `${config.chat}${id}/`;
+    this.#insert(row);
+    this.rename(id, title || t("list.untitled"));
+  }
+
+  // A browser takes the focus away from what is moved in the document: whoever had it gets it back.
+  #redraw(change) {
+    const focused = this.#rows.contains(document.activeElement) ? document.activeElement : null;
+    change();
     this.#group();
+    if (focused?.isConnected && focused !== document.activeElement) focused.focus({ preventScroll: true });
+    this.dispatchEvent(new Event("drawn"));
   }
 
   #find(id) {
@@ -90,12 +114,10 @@ export class Sidebar {
   }
 
   #insert(row) {
-    const updated = new Date(row.dataset.updated);
     const rows = all("row", this.#rows);
-    const after = rows.find((other) => other !== row && new Date(other.dataset.updated) < updated) ?? null;
-    // A row that stays where it is keeps the focus that it may have.
-    if (row.isConnected && rows[rows.indexOf(row) + 1] === (after ?? undefined)) return;
-    this.#rows.insertBefore(row, after);
+    const at = rows.indexOf(row);
+    if (at >= 0 && inOrder(rows[at - 1], row) && inOrder(row, rows[at + 1])) return;
+    this.#rows.insertBefore(row, rows.find((other) => other !== row && !inOrder(other, row)) ?? null);
   }
 
   #group() {
@@ -108,6 +130,11 @@ export class Sidebar {
     }
     find("list-empty").hidden = this.#rows.childElementCount > 0;
   }
+}
+
+// Whether one row may stand above another; there may be none above, or none below.
+function inOrder(above, below) {
+  return !above || !below || new Date(above.dataset.updated) >= new Date(below.dataset.updated);
 }
 
 function heading(text) {

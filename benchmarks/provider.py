@@ -1,0 +1,125 @@
+"""A provider in a process of its own: OpenAI's chat format, and every token says when it was made.
+
+    python -m benchmarks.provider --rate 50 --tokens 600
+    listening 127.0.0.1:40213
+
+It does as little as possible: what it costs is in the figures of everything that is measured through it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import re
+from typing import Any, cast
+
+from .stamps import now, stamp
+
+LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+    b"Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+#: Tokens of a paragraph. Text without an end would be one block for ever, which nobody writes.
+PARAGRAPH = 60
+
+#: A message with these words gets a short answer.
+WARM_UP, WARM_UP_TOKENS = "Warm up.", 5
+
+
+class Connection(asyncio.Protocol):
+    def __init__(self, rate: float, tokens: int) -> None:
+        self._rate, self._tokens = rate, tokens
+        self._received = b""
+        self._task: asyncio.Task[None] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transport is none of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, found, body = self._received.partition(b"\r\n\r\n")
+        length = LENGTH.search(head)
+        if not found or length is None or len(body) < int(length[1]):
+            return
+        self._received = b""
+        self._task = asyncio.get_running_loop().create_task(self._answer(json.loads(body)))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _answer(self, request: dict[str, Any]) -> None:
+        if not request.get("stream"):
+            self._answer_whole()
+            return
+        self._transport.write(HEAD)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for number in range(self._length(request)):
+            await asyncio.sleep(began + number / self._rate - loop.time())
+            end = "\n\n" if (number + 1) % PARAGRAPH == 0 else " "
+            self._send({"content": stamp(now()) + end})
+        self._send(
+            {}, "stop", {"prompt_tokens": 20, "completion_tokens": self._tokens, "total_tokens": self._tokens + 20}
+        )
+        self._chunk(b"data: [DONE]\n\n")
+        self._transport.write(b"0\r\n\r\n")
+
+    def _length(self, request: dict[str, Any]) -> int:
+        return WARM_UP_TOKENS if WARM_UP in json.dumps(request["messages"][-1]) else self._tokens
+
+    def _send(self, delta: dict[str, str], reason: str | None = None, usage: dict[str, int] | None = None) -> None:
+        chunk = {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": "bench",
+            "choices": [{"index": 0, "delta": delta, "finish_reason": reason}],
+        }
+        if usage is not None:
+            chunk["usage"] = usage
+        self._chunk(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+
+    def _chunk(self, data: bytes) -> None:
+        self._transport.write(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def _answer_whole(self) -> None:
+        """Answer what a peer asks beside the chat, such as a title."""
+        message = {"role": "assistant", "content": "ok"}
+        body = json.dumps(
+            {
+                "id": "chatcmpl-1",
+                "object": "chat.completion",
+                "created": 1,
+                "model": "bench",
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
+            }
+        ).encode()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        self._transport.write(head + body)
+
+
+async def serve(rate: float, tokens: int) -> None:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(rate, tokens), "127.0.0.1", 0, backlog=1024)
+    host, port = server.sockets[0].getsockname()
+    print(f"listening {host}:{port}", flush=True)
+    await server.serve_forever()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rate", type=float, default=50, help="tokens a second of each stream")
+    parser.add_argument("--tokens", type=int, default=500, help="tokens of an answer")
+    options = parser.parse_args()
+    import uvloop
+
+    uvloop.run(serve(options.rate, options.tokens))
+
+
+if __name__ == "__main__":
+    main()
