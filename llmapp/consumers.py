@@ -35,6 +35,7 @@ from django.db import DatabaseError
 from django.utils import translation
 from django.utils.translation import gettext as _
 
+from llmapp.core import run_state
 from llmapp.models import Run
 from llmapp.runs import away
 from llmapp.runs.access import NotThere
@@ -98,9 +99,8 @@ class ConversationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return
         self._admission = admission
         self._language = frames.language_of(self.scope)
-        if admission.active is not None:
-            # It will be announced, and followed when the client says from where.
-            self._statuses[admission.active.pk] = ""
+        # An active one will be announced, and followed when the client says from where; the others are over.
+        self._statuses = {run: "" if status in run_state.ACTIVE else status for run, status in admission.newest.items()}
         await self.accept()
         self._spawn(self._watch())
         self._spawn(self._announce_runs())
@@ -110,7 +110,9 @@ class ConversationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self._announce(news.run_pk, news.run, news.status)
 
     async def _announce(self, run_pk: uuid.UUID, run: str, status: str) -> None:
-        if (told := self._statuses.get(run_pk)) == status:
+        told = self._statuses.get(run_pk)
+        if told == status or told in run_state.ENDS:
+            # The second of two bells, or one that was late: the run ended before this socket opened.
             return
         self._statuses[run_pk] = status
         await self._send_frame(type="run", run=run, status=status)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmapp.models import Conversation, Run
+from llmapp.models import Conversation
 from llmapp.runs.access import NotThere, conversations_of, find_conversation
 from llmapp.runs.owner import own
 
-from . import origin, shapes
+from . import origin
 from .auth import Identity, Inactive, confirm, identify_scope
+
+#: Runs that news may be late of: they come one after the other.
+NEWEST = 5
 
 
 class NotAdmitted(Exception):
@@ -24,11 +28,12 @@ class ConversationGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A socket's owner, its conversation, and the run that was active there when it opened."""
+    """A socket's owner, its conversation, and how the newest runs there stood when it opened."""
 
     identity: Identity
     conversation: Conversation
-    active: Run | None
+    #: By their keys. News of them may still be on the way.
+    newest: dict[uuid.UUID, str]
 
 
 def admit(scope: Mapping[str, Any]) -> Admission:
@@ -43,7 +48,8 @@ def admit(scope: Mapping[str, Any]) -> Admission:
         conversation = find_conversation(identity.owner, id)
     except NotThere:
         raise NotAdmitted from None
-    return Admission(identity, conversation, shapes.active_run(conversation))
+    newest = conversation.runs.filter(parent=None).order_by("-created_at").values_list("pk", "status")
+    return Admission(identity, conversation, dict(newest[:NEWEST]))
 
 
 def confirm_still(admission: Admission) -> Any:

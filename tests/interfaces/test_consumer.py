@@ -17,6 +17,8 @@ from llmapp.api import frames, seats
 from llmapp.api.bridge import in_thread
 from llmapp.models import Conversation, Message, Run
 from llmapp.routing import websocket_application, websocket_urlpatterns
+from llmapp.runs.bell import News
+from llmapp.runs.hub import get_hub
 
 from .support import Socket, seqs
 
@@ -179,6 +181,21 @@ async def test_each_status_is_told_once(socket: Socket, agent: Any, background: 
     while told[-1]["status"] != "completed":
         told.append(await socket.hear("run"))
     assert [frame["status"] for frame in told] == ["queued", "in_progress", "completed"]
+
+
+async def test_news_that_come_after_the_end_are_none(
+    chat: Conversation, client: AsyncClient, person: Any, agent: Any, background: Any
+) -> None:
+    """A bell may ring late: a run that was over when the socket opened is neither announced nor sent again."""
+    run = (await in_thread(submit, person, "Hi", conversation=chat)).run
+    await background(run.pk)
+    socket = Socket(chat.pk, client)
+    assert await socket.open()
+    await socket.hear("status")
+    for seq, status in [(1, "queued"), (2, "in_progress"), (9, "completed")]:
+        get_hub()._deliver([News(run.pk, seq, status, "{}", chat.pk, str(run.pk))])
+    assert await socket.receive_nothing(0.3)
+    await socket.disconnect()
 
 
 async def test_the_same_message_again_is_the_first_run(socket: Socket, agent: Any) -> None:
