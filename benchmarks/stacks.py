@@ -113,7 +113,7 @@ def server(provider: str, streams: int) -> Iterator[Running]:
 def _llmapp(stack: str, provider: str, streams: int) -> Iterator[Running]:
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"LLMAPP_TEST_STACK": stack}):
         room = ["--concurrency", str(max(64, streams + 8))]
-        with Site(Path(folder) / "home", TOML.format(url=provider), arguments=room) as site:
+        with Site(Path(folder) / "home", TOML.format(url=provider), web=1, workers=1, arguments=room) as site:
             made = site.manage("shell", "-v", "0", "-c", PEOPLE.format(count=streams))
             tokens = [line.split()[1] for line in made.stdout.splitlines() if line.startswith("token ")]
             url = f"{site.url}/api/agents/bench/runs"

@@ -13,8 +13,8 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from django.db import DatabaseError
@@ -80,7 +80,7 @@ async def _while_theirs(stream: Stream) -> AsyncGenerator[Event | None]:
     """Yield events and ticks. Raises `SignedOut` before the end of a run that the reader may no longer see."""
     now = asyncio.get_running_loop().time
     confirmed_at, last = now(), None
-    async with aclosing(ticking(get_hub().stream(stream.run_pk, after=stream.after), TICK)) as events:
+    async with aclosing(get_hub().stream_with_ticks(stream.run_pk, stream.after, TICK)) as events:
         async for event in events:
             yield event
             last = event or last
@@ -90,36 +90,6 @@ async def _while_theirs(stream: Stream) -> AsyncGenerator[Event | None]:
     # It ended without its end: all of it was known already, or the run was deleted.
     if not _is_terminal(last):
         await briefly(_confirm, stream)
-
-
-async def ticking(events: AsyncIterator[Event], seconds: float) -> AsyncGenerator[Event | None]:
-    """Yield what `events` yields, and None whenever nothing came for `seconds`.
-
-    The wait for the next event goes on over a tick: cancelling it would end an asynchronous generator.
-    """
-    upcoming = asyncio.ensure_future(_next(events))
-    try:
-        while True:
-            done, _pending = await asyncio.wait({upcoming}, timeout=seconds)
-            if not done:
-                yield None
-            elif (event := upcoming.result()) is None:
-                return
-            else:
-                upcoming = asyncio.ensure_future(_next(events))
-                yield event
-    finally:
-        upcoming.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await upcoming
-        if isinstance(events, AsyncGenerator):
-            await events.aclose()
-
-
-async def _next(events: AsyncIterator[Event]) -> Event | None:
-    async for event in events:
-        return event
-    return None
 
 
 def frame(seq: int, data: str) -> bytes:

@@ -31,6 +31,7 @@ from llmapp.core.stream import Delta, Finish, FinishReason, Reply, UsageDelta
 
 from .attempt import Attempt, Progress
 from .base import Call, Notice, Ports
+from .deadline import Deadline
 from .recording import entry
 
 logger = logging.getLogger("llmapp.calls")
@@ -182,14 +183,14 @@ class _Caller:
         # An answer in one piece has no first token.
         first = end if not self.progress.streaming else min(clock() + limits.first_token, end)
         try:
-            async with asyncio.timeout_at(first) as timer, aclosing(self.stream(attempt)) as deltas:
+            async with Deadline(first) as deadline, aclosing(self.stream(attempt)) as deltas:
                 async for delta in deltas:
                     attempt.received.feed(delta)
                     self.ports.sink.delta(delta)
                     if not isinstance(delta, UsageDelta):
                         attempt.note_token()
                         patience = ENDING if isinstance(delta, Finish) else limits.idle
-                        timer.reschedule(min(clock() + patience, end))
+                        deadline.move(min(clock() + patience, end))
         except TimeoutError:
             if not attempt.received.finished:
                 raise _error(attempt, ErrorKind.TIMEOUT, attempt.silence(end)) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -77,11 +77,12 @@ def submit(
                 return Submission(earlier, created=False)
             _check_text(user, text)
             settings = _agent_for(user, agent, current)
-            limits.check(user)
+            now = db_now()
+            limits.check(user, now)
             current = current or _new_conversation(user, thread_id, text, settings)
             message = _add_message(current, text, message_id)
-            run = _start_run(user, current, settings, message, run_id, idempotency_key)
-            _move_to(current, message, settings)
+            run = _start_run(user, current, settings, message, now, run_id, idempotency_key)
+            _move_to(current, message, settings, now)
     except IntegrityError as error:
         # What only another person's request, or the database's own constraints, can have caused.
         raise _busy() from error
@@ -96,9 +97,10 @@ def retry(owner: Any, run: Run) -> Run:
         hold(owner)
         conversation = _current(owner, run.conversation)
         settings = _agent_for(owner, run.agent_slug, conversation)
-        limits.check(owner)
-        new = _start_run(owner, conversation, settings, run.message, None, None)
-        _move_to(conversation, run.message, settings)
+        now = db_now()
+        limits.check(owner, now)
+        new = _start_run(owner, conversation, settings, run.message, now)
+        _move_to(conversation, run.message, settings, now)
     return new
 
 
@@ -272,12 +274,12 @@ def _start_run(
     conversation: Conversation,
     agent: AgentSettings,
     message: Message,
-    run_id: str | None,
-    idempotency_key: str | None,
+    now: datetime,
+    run_id: str | None = None,
+    idempotency_key: str | None = None,
 ) -> Run:
     if Run.objects.filter(conversation=conversation, parent=None, status__in=run_state.ACTIVE).exists():
         raise _busy()
-    now = db_now()
     run = Run.objects.create(
         conversation=conversation,
         agent=agent,
@@ -293,7 +295,7 @@ def _start_run(
         **_own_id(Run, run_id),
     )
     said = {"id": message.public_id, "role": "user", "content": message.text}
-    log.append(run.pk, [ev.run_started(conversation.thread_id, run.public_id, said)])
+    log.append(run.pk, [ev.run_started(conversation.thread_id, run.public_id, said)], after=0, now=now)
     logger.info("run %s queued", run.pk, extra={"action": "run_queued", "run": str(run.pk)})
     transaction.on_commit(lambda: hand_over(run))
     return run
@@ -303,10 +305,10 @@ def _busy() -> Refused:
     return Refused("conversation_busy", 409, _("An answer is still being written in this conversation."))
 
 
-def _move_to(conversation: Conversation, leaf: Message, agent: AgentSettings) -> None:
+def _move_to(conversation: Conversation, leaf: Message, agent: AgentSettings, now: datetime) -> None:
     conversation.leaf = leaf
     conversation.agent = agent
-    conversation.updated_at = db_now()
+    conversation.updated_at = now
     fields = ["leaf", "agent", "updated_at"]
     if not conversation.title:
         conversation.title = title_from(leaf.text)

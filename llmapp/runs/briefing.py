@@ -33,9 +33,12 @@ def brief(run: Run, concurrency: int) -> Briefing:
 
 
 def _agent(agent: AgentSettings, concurrency: int) -> AgentSpec:
-    rows = LanguageModel.objects.select_related("provider").filter(enabled=True, provider__enabled=True)
-    by_name = {model.name: model for model in rows.filter(name__in=[agent.model.name, *agent.fallbacks])}
-    chain = [by_name[name] for name in dict.fromkeys([agent.model.name, *agent.fallbacks]) if name in by_name]
+    known = {agent.model.name: agent.model}
+    if agent.fallbacks:
+        rows = LanguageModel.objects.select_related("provider").filter(name__in=agent.fallbacks)
+        known = {**{model.name: model for model in rows}, **known}
+    names = [name for name in dict.fromkeys([agent.model.name, *agent.fallbacks]) if name in known]
+    chain = [known[name] for name in names if known[name].enabled and known[name].provider.enabled]
     if not chain:
         raise _missing(f"model {agent.model.name!r} is disabled, and so are its fallbacks")
     return AgentSpec(

@@ -10,7 +10,8 @@ import logging
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Sum
+from django.db.models import Count, Q, Sum
+from django.db.models.functions import Now
 
 from llmapp.core import events as ev
 from llmapp.core import run_state
@@ -42,7 +43,9 @@ def end_run(run: Run, trigger: Trigger, kind: ErrorKind | None = None) -> None:
 def settle(run: Run, trigger: Trigger, kind: ErrorKind | None = None, model: str = "") -> ev.Event:
     """Write the end of a run into its row, and return the terminal event that says the same."""
     now = db_now()
-    close_spans(run, now, kind)
+    if trigger is not Trigger.COMPLETE:
+        # An answer that came to its end has closed its own.
+        close_spans(run, now, kind)
     status = run_state.after(run.status, trigger)
     _add_up(run)
     run.status, run.worker, run.ended_at = status, None, now
@@ -77,34 +80,34 @@ def terminal_of(run: Run) -> ev.Event:
 
 def _add_up(run: Run) -> None:
     """Add the usage of all attempts up, failed ones that were billed included."""
-    attempts = Attempt.objects.filter(call__run=run)
-    sums = attempts.aggregate(**{name: Sum(name) for name in COUNTS})
-    for name in COUNTS:
-        setattr(run, name, sums[name])
     # Unknown is not zero: an attempt that used tokens whose price nobody knows makes the sum unknown.
-    unknown = attempts.filter(cost=None).exclude(input_tokens=None, output_tokens=None).exists()
-    run.cost = None if unknown else attempts.aggregate(cost=Sum("cost"))["cost"]
+    unknown = Count("pk", filter=Q(cost=None) & ~Q(input_tokens=None, output_tokens=None))
+    sums = {name: Sum(name) for name in (*COUNTS, "cost")}
+    found = Attempt.objects.filter(call__run=run).aggregate(unknown=unknown, **sums)
+    for name in COUNTS:
+        setattr(run, name, found[name])
+    run.cost = None if found["unknown"] else found["cost"]
 
 
 def keep_answer(run: Run, id: str, text: str, *, complete: bool, **fields: Any) -> None:
     """Store an assistant message of a run and make it the end of the conversation's path."""
     if not text:
         return
-    message, created = Message.objects.get_or_create(
+    # The run is held, so nobody else adds it meanwhile: a run that was taken over may find it.
+    if Message.objects.filter(pk=id).exists():
+        return
+    message = Message.objects.create(
         pk=id,
-        defaults={
-            "conversation_id": run.conversation_id,
-            "parent_id": run.message_id,
-            "role": Message.Role.ASSISTANT,
-            "text": text,
-            "html": fields.pop("html", None) or render(text),
-            "complete": complete,
-            "run": run,
-            **fields,
-        },
+        conversation_id=run.conversation_id,
+        parent_id=run.message_id,
+        role=Message.Role.ASSISTANT,
+        text=text,
+        html=fields.pop("html", None) or render(text),
+        complete=complete,
+        run=run,
+        **fields,
     )
-    if created:
-        Conversation.objects.filter(pk=run.conversation_id).update(leaf=message, updated_at=db_now())
+    Conversation.objects.filter(pk=run.conversation_id).update(leaf=message, updated_at=Now())
 
 
 def close_spans(run: Run, now: datetime, kind: ErrorKind | None) -> None:

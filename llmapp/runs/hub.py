@@ -12,8 +12,8 @@ import logging
 import uuid
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
 from llmapp.conf import app_settings
@@ -54,26 +54,54 @@ class Inbox:
 
     def __init__(self) -> None:
         self._news: deque[News] = deque()
-        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        #: Until when is waited. A timer that comes too early looks again then: one for each wait would cost more
+        #: than all else that is done for a token.
+        self._until = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     def put(self, news: News) -> None:
         if len(self._news) >= BUFFER:
             self._news.clear()
         self._news.append(news)
-        self._wake.set()
+        self._wake()
 
     async def take(self, seconds: float) -> list[News]:
         """Wait for news; an empty list after so many seconds without any."""
         if not self._news:
-            self._wake.clear()
+            self._until = self._loop.time() + seconds
+            if self._timer is None or self._timer.when() > self._until:
+                self._set_timer()
+            self._waiter = self._loop.create_future()
             try:
-                async with asyncio.timeout(seconds):
-                    await self._wake.wait()
-            except TimeoutError:
-                return []
+                await self._waiter
+            finally:
+                self._waiter = None
         news = list(self._news)
         self._news.clear()
         return news
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _set_timer(self) -> None:
+        self.close()
+        self._timer = self._loop.call_at(self._until, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._waiter is None:
+            return
+        if self._loop.time() < self._until:
+            self._set_timer()
+        else:
+            self._wake()
 
 
 class Hub:
@@ -92,10 +120,25 @@ class Hub:
 
         It also ends when the run is deleted.
         """
+        async with aclosing(self.stream_with_ticks(run_pk, after, SLOW_POLL)) as events:
+            async for event in events:
+                if event is not None:
+                    yield event
+
+    async def stream_with_ticks(
+        self, run_pk: uuid.UUID, after: int, tick: float
+    ) -> AsyncGenerator[tuple[int, str] | None]:
+        """Like `stream`, and yield None whenever nothing came for `tick` seconds."""
         with self._subscribed(self._runs, run_pk) as inbox:
             await self._follow_the_log()
             while True:
-                rows, over = await self._threads.patiently(_read, run_pk, after)
+                reading = asyncio.ensure_future(self._threads.patiently(_read, run_pk, after))
+                try:
+                    while not (await asyncio.wait({reading}, timeout=tick))[0]:
+                        yield None
+                finally:
+                    reading.cancel()
+                rows, over = reading.result()
                 for after, status, data in rows:
                     yield after, data
                     if status in run_state.ENDS:
@@ -104,15 +147,25 @@ class Hub:
                     return
                 if len(rows) >= PAGE:
                     continue
-                async for item in self._live(inbox, after):
-                    after = item.seq
-                    yield item.seq, item.data
-                    if item.status in run_state.ENDS:
-                        return
+                async with aclosing(self._live(inbox, after, tick)) as live:
+                    async for item in live:
+                        if item is None:
+                            yield None
+                            continue
+                        after = item.seq
+                        yield item.seq, item.data
+                        if item.status in run_state.ENDS:
+                            return
 
-    async def _live(self, inbox: Inbox, after: int) -> AsyncIterator[News]:
-        """Yield news that continue `after`; ends where the log has to be read again."""
-        while news := await inbox.take(SLOW_POLL):
+    async def _live(self, inbox: Inbox, after: int, tick: float) -> AsyncGenerator[News | None]:
+        """Yield news that continue `after`, and None for each tick; ends where the log has to be read again."""
+        silence = 0.0
+        while silence < SLOW_POLL:
+            if not (news := await inbox.take(tick)):
+                silence += tick
+                yield None
+                continue
+            silence = 0.0
             for item in news:
                 if item.seq <= after:
                     continue
@@ -164,6 +217,7 @@ class Hub:
         try:
             yield inbox
         finally:
+            inbox.close()
             table[key].discard(inbox)
             if not table[key]:
                 del table[key]

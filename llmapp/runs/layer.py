@@ -18,7 +18,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -83,6 +83,7 @@ class Ringer:
         self._up_since: float | None = None
         self._complained = False
         self._pause = AGAIN
+        self._loop = self._portal.call(_running_loop)
         self._portal.start_task_soon(self._come_up, 0.0)
 
     @property
@@ -100,7 +101,7 @@ class Ringer:
 
     def ring(self, news: Sequence[News]) -> bool:
         """Tell every hub, in one message. False: it did not work, and somebody else has to."""
-        sending = self._portal.start_task_soon(self._send, news, PATIENCE)
+        sending = asyncio.run_coroutine_threadsafe(self._send(news, PATIENCE), self._loop)
         try:
             sending.result(PATIENCE)
         except Exception as error:
@@ -127,7 +128,7 @@ class Ringer:
         if self._layer is None:
             self._layer = _new_layer()
         async with asyncio.timeout(patience):
-            await self._layer.group_send(GROUP, {"type": NEWS, "news": [_packed(item) for item in news]})
+            await self._layer.group_send(GROUP, {"type": NEWS, "runs": _packed(news)})
 
     async def _come_up(self, pause: float) -> None:
         """Try until a message without news goes through. The log writer is not held up by it."""
@@ -203,13 +204,13 @@ class LayerTail(Tail):
 
     def _take(self, message: dict[str, Any]) -> None:
         try:
-            news = [_unpacked(item) for item in message["news"]]
+            news = list(_unpacked(message["runs"], self._wanted))
         except (KeyError, TypeError, ValueError):
             # Another version wrote it. Readers find what they miss in the log.
             logger.warning("a message of the channel layer cannot be read", extra={"action": "layer_unreadable"})
             return
-        if wanted := [item for item in news if self._wanted(item.run_pk, item.conversation_pk)]:
-            self._call(self._deliver, wanted)
+        if news:
+            self._call(self._deliver, news)
 
     async def _watch(self, layer: Any, channel: str, receiving: asyncio.Task[None]) -> None:
         """Return when nobody needs us any more; raise when we hear nothing, not even ourselves."""
@@ -247,10 +248,23 @@ def said(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 
-def _packed(item: News) -> list[Any]:
-    return [str(item.run_pk), item.seq, item.status, item.data, str(item.conversation_pk), item.run]
+async def _running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
 
 
-def _unpacked(item: list[Any]) -> News:
-    run_pk, seq, status, data, conversation_pk, run = item
-    return News(uuid.UUID(run_pk), int(seq), str(status), str(data), uuid.UUID(conversation_pk), str(run))
+def _packed(news: Iterable[News]) -> list[Any]:
+    """Write news down, each run once: its names are longer than a token."""
+    runs: dict[uuid.UUID, list[Any]] = {}
+    for item in news:
+        if (run := runs.get(item.run_pk)) is None:
+            run = runs[item.run_pk] = [str(item.run_pk), str(item.conversation_pk), item.run, []]
+        run[3].append([item.seq, item.status, item.data])
+    return list(runs.values())
+
+
+def _unpacked(runs: Iterable[list[Any]], wanted: Wanted) -> Iterator[News]:
+    for run, conversation, name, entries in runs:
+        run_pk, conversation_pk = uuid.UUID(run), uuid.UUID(conversation)
+        if wanted(run_pk, conversation_pk):
+            for seq, status, data in entries:
+                yield News(run_pk, int(seq), str(status), str(data), conversation_pk, str(name))

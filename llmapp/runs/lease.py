@@ -2,7 +2,7 @@
 
 * A process renews its lease from its event loop. Taking its runs over begins by revoking the row,
   for good; a process that finds its lease revoked stops its runs and makes a new row.
-* A run is claimed by compare-and-set, with an event in the same transaction, so that no earlier
+* A run is claimed under a lock on its row, with an event in the same transaction, so that no earlier
   owner can take the next number in its log.
 * Times are the database's clock.
 """
@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from llmapp.conf import app_settings
 from llmapp.core import events as ev
@@ -29,7 +29,7 @@ from llmapp.core.run_state import RunStatus, Trigger
 from llmapp.models import Run, Worker
 
 from . import log, thread
-from .clock import db_now
+from .clock import as_moment, db_now, now_sql
 from .endings import end_run, requeue, withdrawal
 
 logger = logging.getLogger("llmapp.runs")
@@ -37,6 +37,9 @@ logger = logging.getLogger("llmapp.runs")
 
 #: Seconds that a run may take at most, whatever its agent says: a day.
 LONGEST = 86_400
+
+#: What is read with a run that is claimed: all that its briefing needs beside the messages.
+WITH_A_RUN = ("conversation", "agent__model__provider", "message")
 
 #: The reason that is no trouble.
 WORKER_STOPPED = "worker_stopped"
@@ -84,8 +87,8 @@ def beat(worker_id: uuid.UUID, hears: bool = True) -> bool:
     return mine.update(lease_until=until, **({"heartbeat_at": now} if hears else {})) == 1
 
 
-def fence(worker_id: uuid.UUID) -> None:
-    """Hold the lease for the rest of this transaction, or raise `LeaseLost`.
+def fence(worker_id: uuid.UUID) -> datetime:
+    """Hold the lease for the rest of this transaction, or raise `LeaseLost`. Returns the database's time.
 
     On Postgres the share lock makes a revocation wait for the commit; on SQLite writers come one by
     one anyway.
@@ -94,10 +97,12 @@ def fence(worker_id: uuid.UUID) -> None:
     lock = " FOR SHARE" if connection.vendor == "postgresql" else ""
     key = Worker._meta.pk.get_db_prep_value(worker_id, connection)
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT revoked_at FROM {table} WHERE id = %s{lock}", [key])
+        now = now_sql().replace("%", "%%")
+        cursor.execute(f"SELECT revoked_at, {now} FROM {table} WHERE id = %s{lock}", [key])
         row = cursor.fetchone()
     if row is None or row[0] is not None:
         raise LeaseLost
+    return as_moment(row[1])
 
 
 def live_workers() -> QuerySet[Worker]:
@@ -113,23 +118,27 @@ def present_workers() -> QuerySet[Worker]:
 def claim(run_id: uuid.UUID, worker_id: uuid.UUID) -> Claim | None:
     """Take a queued run. None: somebody else has it, it has ended, or it is not yet time."""
     with transaction.atomic():
-        fence(worker_id)
-        now = db_now()
+        now = fence(worker_id)
         due = Q(not_before=None) | Q(not_before__lte=now)
-        queued = Run.objects.filter(due, pk=run_id, status__in=run_state.sources(Trigger.CLAIM))
-        if not queued.update(status=RunStatus.IN_PROGRESS, worker=worker_id, executions=F("executions") + 1):
+        # Held, so that of two who want it the second one finds it taken.
+        queued = Run.objects.select_for_update(of=("self",)).select_related(*WITH_A_RUN)
+        run = queued.filter(due, pk=run_id, status__in=run_state.sources(Trigger.CLAIM)).first()
+        if run is None:
             return None
-        run = Run.objects.select_related("conversation", "agent", "message", "user").get(pk=run_id)
+        run.status = run_state.after(run.status, Trigger.CLAIM)
+        run.worker_id = worker_id
+        run.executions += 1
         if run.started_at is None:
             run.started_at = now
             run.run_until = now + timedelta(seconds=min(run.timeout, LONGEST))
-            run.save(update_fields=["started_at", "run_until"])
+        run.save(update_fields=["status", "worker", "executions", "started_at", "run_until"])
         events = [ev.run_status(RunStatus.IN_PROGRESS, execution=run.executions)]
-        transcript = log.transcript(run_id)
-        if transcript.steps:
+        last = log.last_seq(run_id)
+        # A run that was never begun has only its beginning in the log.
+        if last > 1 and (transcript := log.transcript(run_id)).steps:
             shown = thread.as_snapshot(thread.path_to(run.conversation, run.message_id))
             events += withdrawal(run, transcript, shown)
-        seq = log.append(run_id, events)
+        seq = log.append(run_id, events, after=last, now=now)
     logger.info(
         "run %s claimed", run_id, extra={"action": "run_claimed", "run": str(run_id), "execution": run.executions}
     )
@@ -177,8 +186,7 @@ def runs_of(worker_id: uuid.UUID) -> list[uuid.UUID]:
 def give_up(worker_id: uuid.UUID, run_ids: list[uuid.UUID]) -> list[uuid.UUID]:
     """Let go of runs that this worker holds and does not execute. Returns those that are queued again."""
     with transaction.atomic():
-        fence(worker_id)
-        now = db_now()
+        now = fence(worker_id)
         logger.warning("runs that were dropped go back: %s", run_ids, extra={"action": "runs_given_up"})
         runs = Run.objects.select_for_update(of=("self",)).select_related("conversation")
         mine = runs.filter(pk__in=run_ids, worker_id=worker_id, status=RunStatus.IN_PROGRESS)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import uuid
 
-from django.db import transaction
-from django.db.models import F
+from django.db import IntegrityError, transaction
+from django.db.models import Exists, F, OuterRef
+from django.db.models.functions import Now
 
 from llmapp.backends.base import Secret
 from llmapp.calls.base import AttemptResult, Call, ModelSpec
@@ -14,7 +15,6 @@ from llmapp.core.errors import Failure
 from llmapp.models import Attempt, Run
 from llmapp.models import Call as CallRow
 
-from .clock import db_now
 from .threads import DatabaseThreads
 
 logger = logging.getLogger("llmapp.calls")
@@ -34,29 +34,35 @@ class RunLedger:
         return await self._threads.patiently(self._open_call)
 
     def _open_call(self) -> int:
-        calls = CallRow.objects.filter(run_id=self._run_id)
-        # One that is open and has no attempt is ours, of a try whose answer was lost.
-        if (mine := calls.filter(ended_at=None, attempts=None).first()) is not None:
-            return mine.pk
-        turn = calls.count() + 1
-        return CallRow.objects.create(run_id=self._run_id, turn=turn, started_at=db_now()).pk
+        tried = Exists(Attempt.objects.filter(call=OuterRef("pk")))
+        calls = CallRow.objects.filter(run_id=self._run_id).order_by("-turn")
+        last = calls.values_list("pk", "turn", "ended_at", tried).first()
+        pk, turn, ended_at, was_tried = last or (0, 0, None, True)
+        if ended_at is None and not was_tried:
+            # Ours, of a try whose answer was lost.
+            return pk
+        return CallRow.objects.create(run_id=self._run_id, turn=turn + 1, started_at=Now()).pk
 
     async def call_ended(self, call_id: int, failure: Failure | None) -> None:
         await self._threads.patiently(self._close_call, call_id, failure)
 
     def _close_call(self, call_id: int, failure: Failure | None) -> None:
         kind = str(failure.kind) if failure else ""
-        CallRow.objects.filter(pk=call_id, ended_at=None).update(ended_at=db_now(), error_kind=kind)
+        CallRow.objects.filter(pk=call_id, ended_at=None).update(ended_at=Now(), error_kind=kind)
 
     async def attempt_started(self, call_id: int, number: int, model: ModelSpec, secret: Secret) -> int:
         return await self._threads.patiently(self._open_attempt, call_id, number, model, secret)
 
     def _open_attempt(self, call_id: int, number: int, model: ModelSpec, secret: Secret) -> int:
-        facts = {"model_id": model.id, "model_name": model.name, "credential_id": secret.id, "started_at": db_now()}
-        with transaction.atomic():
-            attempt, created = Attempt.objects.get_or_create(call_id=call_id, number=number, defaults=facts)
-            if created:
+        attempt = Attempt(call_id=call_id, number=number, model_id=model.id, model_name=model.name)
+        attempt.credential_id, attempt.started_at = secret.id, Now()
+        try:
+            with transaction.atomic():
+                attempt.save(force_insert=True)
                 Run.objects.filter(pk=self._run_id).update(attempts_used=F("attempts_used") + 1, model_name=model.name)
+        except IntegrityError:
+            # The first try did arrive.
+            return Attempt.objects.get(call_id=call_id, number=number).pk
         return attempt.pk
 
     async def attempt_ended(self, attempt_id: int, result: AttemptResult) -> None:
@@ -65,7 +71,7 @@ class RunLedger:
     def _close_attempt(self, attempt_id: int, result: AttemptResult) -> None:
         failure = result.failure
         Attempt.objects.filter(pk=attempt_id, ended_at=None).update(
-            ended_at=db_now(),
+            ended_at=Now(),
             first_token=result.first_token,
             status_code=result.status,
             finish_reason=str(result.finish_reason or ""),

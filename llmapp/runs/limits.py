@@ -23,7 +23,6 @@ from llmapp.core import run_state
 from llmapp.models import Run
 
 from . import owner as owners
-from .clock import db_now
 from .refused import Refused
 
 #: Seconds after which to try again what waits for the end of an answer.
@@ -48,23 +47,22 @@ def told(owner: Any) -> Refused | None:
     return next((why() for until, why in filter(None, held) if now < until), None)
 
 
-def check(owner: Any) -> None:
-    """Raise `Refused`, with the seconds to wait, when the owner may not send now."""
+def check(owner: Any, now: datetime) -> None:
+    """Raise `Refused`, with the seconds to wait, when the owner may not send `now`, by the database's clock."""
     if owners.is_visitor(owner):
-        _check_visitor(owner)
-    elif (why := _user_is_full(Run.objects.filter(user=owner, parent=None))) is not None:
+        _check_visitor(owner, now)
+    elif (why := _user_is_full(Run.objects.filter(user=owner, parent=None), now)) is not None:
         raise why()
 
 
-def _user_is_full(runs: QuerySet[Run]) -> Why | None:
+def _user_is_full(runs: QuerySet[Run], now: datetime) -> Why | None:
     if _active(runs) >= (limit := app_settings.MAX_ACTIVE_RUNS_PER_USER):
         return partial(_being_answered, limit)
-    wait = _wait(runs, app_settings.SENDS_PER_MINUTE, MINUTE, db_now())
+    wait = _wait(runs, app_settings.SENDS_PER_MINUTE, MINUTE, now)
     return partial(_in_a_minute, wait) if wait else None
 
 
-def _check_visitor(visitor: Any) -> None:
-    now = db_now()
+def _check_visitor(visitor: Any, now: datetime) -> None:
     if (why := _session_is_full(Run.objects.filter(visitor=visitor, parent=None), now)) is not None:
         raise _tell(visitor.pk, why)
     # Of whom no address is known nothing is counted by it: rows without one are everybody's.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, repeat
@@ -20,6 +21,10 @@ from . import away
 P = ParamSpec("P")
 T = TypeVar("T")
 
+#: Seconds for which a thread keeps its connection without a look whether it still is one. To give a connection back to
+#: a pool after each call, and take one again, costs as much as the query.
+KEPT = 1.0
+
 #: Seconds between tries while the database is away; the last one over and over.
 WAITS = (0.1, 0.3, 1.0)
 
@@ -30,6 +35,7 @@ class DatabaseThreads:
     def __init__(self, size: int, name: str) -> None:
         self._size = size
         self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
+        self._idle = threading.local()
 
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
@@ -51,12 +57,16 @@ class DatabaseThreads:
         raise AssertionError("the waits never end")
 
     def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if time.monotonic() - getattr(self._idle, "since", 0.0) > KEPT:
+            close_old_connections()
         try:
             with away.watched():
-                close_old_connections()
                 return function(*args, **kwargs)
-        finally:
+        except BaseException:
             close_old_connections()
+            raise
+        finally:
+            self._idle.since = time.monotonic()
 
     def close(self) -> None:
         """Close each thread's connections, then the threads. Waits for what they are doing."""

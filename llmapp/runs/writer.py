@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
@@ -29,7 +29,6 @@ from llmapp.models import Run
 
 from . import away, layer, lease, log
 from .bell import News
-from .clock import db_now
 
 logger = logging.getLogger("llmapp.runs")
 
@@ -196,26 +195,33 @@ class LogWriter:
 
     def _write(self, batch: list[_Item]) -> None:
         """Write a batch in one transaction, the lease held; then tell readers."""
-        names = dict(self._names)
-        seqs = dict(self._seqs)
-        with transaction.atomic():
-            lease.fence(self._worker_id)
-            now = db_now()
-            rows: list[tuple[uuid.UUID, int, log.Entry]] = []
-            for run_id, items in _by_run(batch).items():
-                for event in ev.joined(_events_of(items)):
-                    seqs[run_id] += 1
-                    rows.append((run_id, seqs[run_id], log.entry(event)))
-            log.insert(rows, now)
-            news = [News(id, seq, row.status, row.data, *names[id]) for id, seq, row in rows]
-            ringer = self._ringer if self._ringer is not None and self._ringer.takes(news) else None
-            if ringer is None or not ringer.settled:
-                log.ring(_first_seqs(news))
+        names, seqs = dict(self._names), dict(self._seqs)
+        if _fits_one_statement(batch):
+            rows = _rows(batch, seqs)
+            news, calls, ringer = self._to_tell(rows, names)
+            if not log.insert_under_lease(rows, self._worker_id, calls):
+                raise lease.LeaseLost
+        else:
+            with transaction.atomic():
+                now = lease.fence(self._worker_id)
+                rows = _rows(batch, seqs)
+                log.insert(rows, now)
+                news, calls, ringer = self._to_tell(rows, names)
+                log.ring(calls)
         # Only those that are still open: a run may have been closed meanwhile.
         self._seqs.update({run_id: seq for run_id, seq in seqs.items() if run_id in self._seqs})
         # Commit, then tell. Whatever fails from here on, it is in the log.
-        if ringer is not None and news and not ringer.ring(news):
+        if ringer is not None and not ringer.ring(news):
             self._ring_late(_first_seqs(news))
+
+    def _to_tell(
+        self, rows: Sequence[log.Row], names: Mapping[uuid.UUID, tuple[uuid.UUID, str]]
+    ) -> tuple[list[News], dict[uuid.UUID, int], layer.Ringer | None]:
+        """Return the news, what the database's bell has to ring for, and the layer if it takes them."""
+        news = [News(id, seq, row.status, row.data, *names[id]) for id, seq, row in rows]
+        ringer = self._ringer if news and self._ringer is not None and self._ringer.takes(news) else None
+        calls = {} if ringer is not None and ringer.settled else _first_seqs(news)
+        return news, calls, ringer
 
     def _ring_late(self, first: dict[uuid.UUID, int]) -> None:
         """Ring for what has been committed."""
@@ -283,7 +289,7 @@ def _settle(future: asyncio.Future[None], error: BaseException | None) -> None:
         future.set_exception(error)
 
 
-def _by_run(batch: list[_Item]) -> dict[uuid.UUID, list[_Item]]:
+def _by_run(batch: Iterable[_Item]) -> dict[uuid.UUID, list[_Item]]:
     by_run: dict[uuid.UUID, list[_Item]] = {}
     for item in batch:
         by_run.setdefault(item.run_id, []).append(item)
@@ -293,6 +299,23 @@ def _by_run(batch: list[_Item]) -> dict[uuid.UUID, list[_Item]]:
 def _first_seqs(news: list[News]) -> dict[uuid.UUID, int]:
     """Return the first seq of each run."""
     return {item.run_pk: item.seq for item in reversed(news)}
+
+
+def _fits_one_statement(batch: Sequence[_Item]) -> bool:
+    """Say whether these are a few tokens for PostgreSQL, and no step."""
+    if connection.vendor != "postgresql" or len(batch) > log.CHUNK or any(item.step for item in batch):
+        return False
+    return len({item.run_id for item in batch}) <= log.NOTIFY_RUNS
+
+
+def _rows(batch: Iterable[_Item], seqs: dict[uuid.UUID, int]) -> list[log.Row]:
+    """Number the events of a batch, and count `seqs` up."""
+    rows: list[log.Row] = []
+    for run_id, items in _by_run(batch).items():
+        for event in ev.joined(_events_of(items)):
+            seqs[run_id] += 1
+            rows.append((run_id, seqs[run_id], log.entry(event)))
+    return rows
 
 
 def _events_of(items: list[_Item]) -> Iterator[Event]:

@@ -210,24 +210,6 @@ async def test_a_reader_of_a_deleted_run_is_let_go(
         assert (await read_stream(response))[-1]["type"] == "RUN_ERROR"
 
 
-async def test_ticks_do_not_end_the_wait() -> None:
-    """A wait that is given up would end an asynchronous generator; this one goes on."""
-    ready = asyncio.Event()
-
-    async def source() -> Any:
-        yield 1, "a"
-        await ready.wait()
-        yield 2, "b"
-
-    heard = []
-    async for event in sse.ticking(source(), 0.01):
-        heard.append(event)
-        if len(heard) == 4:
-            ready.set()
-    assert heard[:4] == [(1, "a"), None, None, None]
-    assert heard[-1] == (2, "b")
-
-
 async def test_a_reader_that_hangs_up_leaves_nothing_behind(client: AsyncClient, queued: Run) -> None:
     """Seen as the server sees it: the hub has no reader left."""
     cookie = "; ".join(f"{c.key}={c.value}" for c in client.cookies.values()).encode()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,6 +16,7 @@ from asgiref.sync import sync_to_async
 from llmapp import submit
 from llmapp.models import Conversation, Run, RunEvent
 from llmapp.runs import bell, hub, log, sweeper
+from llmapp.runs.bell import News
 from llmapp.runs.clock import db_now
 
 LONG = [{"text": "word " * 200}]
@@ -109,6 +112,39 @@ async def test_a_reader_that_falls_behind_is_sent_back_to_the_log(
     await work
     assert seqs == list(range(1, len(seqs) + 1))
     assert len(seqs) > 20
+
+
+async def test_ticks_tell_of_silence_and_lose_nothing(
+    person: Any, scripted: Any, process: Any, readers: hub.Hub
+) -> None:
+    """While nothing comes, and between what comes."""
+    await sync_to_async(scripted)()
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    heard: list[Any] = []
+    async with aclosing(readers.stream_with_ticks(run.pk, 0, 0.02)) as events:
+        work = None
+        async for event in events:
+            heard.append(event)
+            if work is None and heard.count(None) == 3:
+                work = asyncio.create_task(sync_to_async(process.execute, thread_sensitive=False)(run.pk))
+    assert work is not None
+    await work
+    seqs = [event[0] for event in heard if event is not None]
+    assert (heard[0][0], seqs) == (1, list(range(1, len(seqs) + 1)))
+    assert json.loads(heard[-1][1])["type"] == "RUN_FINISHED"
+
+
+async def test_an_inbox_waits_as_long_as_it_is_told(readers: hub.Hub) -> None:
+    """Each time anew, whether something came before or not, and not longer after a short wait."""
+    inbox, now = hub.Inbox(), asyncio.get_running_loop().time
+    item = News(uuid.uuid4(), 1, "", "{}", uuid.uuid4(), "r")
+    for seconds in (0.2, 0.05, 0.1):
+        inbox.put(item)
+        assert await inbox.take(5) == [item]
+        began = now()
+        assert await inbox.take(seconds) == []
+        assert seconds - 0.01 <= now() - began < seconds + 1
+    inbox.close()
 
 
 async def test_a_reader_of_a_deleted_run_is_not_kept_waiting(

@@ -171,7 +171,7 @@ async def test_what_is_not_for_us_is_left_alone(
     news = await sync_to_async(write_silently)(run)
     foreign = bell.News(uuid.uuid4(), 2, "completed", news[7].data, uuid.uuid4(), run.public_id)
     await send([foreign, news[2]])
-    for message in ({"type": "llmapp.news"}, {"type": "llmapp.news", "news": [["x"]]}, {"type": "somebody.elses"}):
+    for message in ({"type": "llmapp.news"}, {"type": "llmapp.news", "runs": [["x"]]}, {"type": "somebody.elses"}):
         await send_message(message)
     await send([news[seq] for seq in range(3, 8)])
     assert [e["seq"] for e in await reader] == [1, 2, 3, 4, 5, 6, 7]
@@ -192,7 +192,7 @@ def write_silently(run: Run) -> dict[int, bell.News]:
 
 
 async def send(news: list[bell.News]) -> None:
-    await send_message({"type": layer.NEWS, "news": [layer._packed(item) for item in news]})
+    await send_message({"type": layer.NEWS, "runs": layer._packed(news)})
 
 
 async def send_message(message: dict[str, Any]) -> None:
