@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -85,12 +85,14 @@ def append(run_id: uuid.UUID, events: Iterable[Event], *, after: int | None = No
 
 def insert(rows: Sequence[Row], now: datetime) -> None:
     """Insert entries with one statement a chunk. `bulk_create` costs four times as much."""
-    created_at = connection.ops.adapt_datetimefield_value(now)
+    as_key, created_at = Run._meta.pk.get_db_prep_value, connection.ops.adapt_datetimefield_value(now)
     with connection.cursor() as cursor:
         for start in range(0, len(rows), CHUNK):
             chunk = rows[start : start + CHUNK]
             values = ", ".join(["(%s, %s, %s, %s, %s)"] * len(chunk))
-            params = [value for row in _parameters(chunk) for value in (*row, created_at)]
+            params: list[Any] = []
+            for run_id, seq, item in chunk:
+                params += (as_key(run_id, connection), seq, item.status, item.data, created_at)
             cursor.execute(f"INSERT INTO {_table()} ({COLUMNS}) VALUES {values}", params)
 
 
@@ -101,31 +103,26 @@ def insert_under_lease(rows: Sequence[Row], worker_id: uuid.UUID, first: Mapping
     are six round trips, which a token would wait for. Returns False when the lease is gone; then nothing is written.
     """
     workers = connection.ops.quote_name(Worker._meta.db_table)
-    values = ", ".join(["(%s::uuid, %s::bigint, %s, %s)"] * len(rows))
     bell = f", pg_notify('{CHANNEL}', %s)" if first else ""
+    # One parameter for all rows: the statement is always the same text, which the driver has parsed already.
     sql = f"""
         WITH lease AS MATERIALIZED (
             SELECT clock_timestamp() AS now FROM {workers} WHERE id = %s AND revoked_at IS NULL FOR SHARE
         ), written AS (
             INSERT INTO {_table()} ({COLUMNS})
             SELECT row.run_id, row.seq, row.status, row.data, lease.now
-            FROM lease, (VALUES {values}) AS row (run_id, seq, status, data)
+            FROM lease, json_to_recordset(%s) AS row (run_id uuid, seq bigint, status text, data text)
             RETURNING 1
         )
         SELECT (SELECT count(*) FROM written){bell}
     """
-    params = [worker_id, *(value for row in _parameters(rows) for value in row)]
+    entries = [{"run_id": str(id), "seq": seq, "status": item.status, "data": item.data} for id, seq, item in rows]
+    params: list[Any] = [worker_id, json.dumps(entries)]
     if first:
         params.append(_call(first.items()))
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return bool(cursor.fetchone()[0])
-
-
-def _parameters(rows: Sequence[Row]) -> Iterator[tuple[Any, ...]]:
-    as_key = Run._meta.pk.get_db_prep_value
-    for run_id, seq, item in rows:
-        yield as_key(run_id, connection), seq, item.status, item.data
 
 
 def _table() -> str:
