@@ -17,9 +17,13 @@ import aiohttp
 from .stamps import FOUND, age, now
 
 
+Socket = aiohttp.ClientWebSocketResponse
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
-    #: One request for each stream: {"method", "url", "headers", "json"}.
+    #: One request for each stream: {"method", "url", "headers", "json"}; or, for a websocket that is open before its
+    #: stream starts as a page's is, {"socket": url, "headers", "frame"}.
     requests: list[dict[str, Any]]
     #: Only events with these bytes hold tokens; empty for all. llmapp sends text as it is, and rendered.
     marker: str
@@ -58,18 +62,28 @@ class Clients:
         timeout = aiohttp.ClientTimeout(total=self._job.patience)
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector, read_bufsize=2**18) as session:
+            sockets = [await self._open(session, request) for request in self._job.requests]
             tasks = []
-            for request in self._job.requests:
-                tasks.append(asyncio.create_task(self._follow(session, request)))
+            for request, socket in zip(self._job.requests, sockets, strict=True):
+                tasks.append(asyncio.create_task(self._follow(session, request, socket)))
                 await asyncio.sleep(1 / self._job.starts)
             await asyncio.gather(*tasks)
         self._settle()
         return self.result
 
-    async def _follow(self, session: aiohttp.ClientSession, request: dict[str, Any]) -> None:
+    async def _open(self, session: aiohttp.ClientSession, request: dict[str, Any]) -> Socket | None:
+        return await session.ws_connect(request["socket"], headers=request["headers"]) if "socket" in request else None
+
+    async def _follow(self, session: aiohttp.ClientSession, request: dict[str, Any], socket: Socket | None) -> None:
         count = 0
         try:
             began = now()
+            if socket is not None:
+                await socket.send_json(request["frame"])
+                async with asyncio.timeout(self._job.patience):
+                    count = await self._hear(socket, began)
+                await socket.close()
+                return
             async with session.request(**request) as answer:
                 if answer.status != 200:
                     self.result.errors.append(f"{answer.status}: {(await answer.text())[:200]}")
@@ -89,13 +103,34 @@ class Clients:
             if not found:
                 continue
             for event in events.split(b"\n\n"):
-                if self._marker not in event:
-                    continue
-                for token in FOUND.findall(event):
-                    self._arrivals.append((at, age(token, at)))
-                    count += 1
-                    if count == 1:
-                        self._begun(at - began)
+                if self._marker in event:
+                    count = self._note(event, at, began, count)
+        return count
+
+    async def _hear(self, socket: Socket, began: int) -> int:
+        count = 0
+        while True:
+            message = await socket.receive()
+            at = now()
+            if message.type is not aiohttp.WSMsgType.TEXT:
+                self.result.errors.append(f"the socket closed: {message.data}")
+                return count
+            frame = message.data.encode()
+            if self._marker in frame:
+                count = self._note(frame, at, began, count)
+            elif b'"RUN_FINISHED"' in frame or b'"RUN_ERROR"' in frame:
+                return count
+            elif b'"type": "error"' in frame:
+                self.result.errors.append(message.data[:200])
+                return count
+
+    def _note(self, event: bytes, at: int, began: int, count: int) -> int:
+        """Note the tokens of an event, and return the new count."""
+        for token in FOUND.findall(event):
+            self._arrivals.append((at, age(token, at)))
+            count += 1
+            if count == 1:
+                self._begun(at - began)
         return count
 
     def _begun(self, first: int) -> None:

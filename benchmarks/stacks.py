@@ -44,13 +44,15 @@ model = "bench"
 access = "authenticated"
 """
 
-#: Makes so many people, each with a token: one person may have few answers at a time.
+#: Makes so many people, each with a token and a conversation: one person may have few answers at a time.
 PEOPLE = """
 from django.contrib.auth import get_user_model
 from llmapp import tokens
+from llmapp.models import AgentSettings, Conversation
+agent = AgentSettings.objects.get(slug="bench")
 for number in range({count}):
     user, _ = get_user_model().objects.get_or_create(username=f"bench-{{number}}")
-    print("token", tokens.issue(user))
+    print("person", tokens.issue(user), Conversation.objects.create(user=user, agent=agent).pk)
 """
 
 Request = dict[str, Any]
@@ -100,36 +102,57 @@ def embedded(provider: str, streams: int) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def server(provider: str, streams: int) -> Iterator[Running]:
-    """llmapp on PostgreSQL and Redis, with Daphne."""
-    for name, port in (("PostgreSQL", 5432), ("Redis", 6379)):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                raise Missing(f"no {name} on port {port}")
-    with _llmapp("server", provider, streams) as running:
+    """llmapp on PostgreSQL and Redis, with Daphne; over websockets, as its page does it."""
+    with _server(provider, streams, over_http=False) as running:
         yield running
 
 
 @contextlib.contextmanager
-def _llmapp(stack: str, provider: str, streams: int) -> Iterator[Running]:
+def server_http(provider: str, streams: int) -> Iterator[Running]:
+    """The same over server-sent events, which programs use: sign-in, middleware and all for each request."""
+    with _server(provider, streams, over_http=True) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _server(provider: str, streams: int, over_http: bool) -> Iterator[Running]:
+    for name, port in (("PostgreSQL", 5432), ("Redis", 6379)):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):
+                raise Missing(f"no {name} on port {port}")
+    with _llmapp("server", provider, streams, over_http) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def _llmapp(stack: str, provider: str, streams: int, over_http: bool = False) -> Iterator[Running]:
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, {"LLMAPP_TEST_STACK": stack}):
         room = ["--concurrency", str(max(64, streams + 8))]
         with Site(Path(folder) / "home", TOML.format(url=provider), web=1, workers=1, arguments=room) as site:
             made = site.manage("shell", "-v", "0", "-c", PEOPLE.format(count=streams))
-            tokens = [line.split()[1] for line in made.stdout.splitlines() if line.startswith("token ")]
-            url = f"{site.url}/api/agents/bench/runs"
-            requests = [_run(url, token) for token in tokens]
+            people = [line.split()[1:] for line in made.stdout.splitlines() if line.startswith("person ")]
+            ask_one = _by_request if over_http else _by_socket
             yield Running(
                 metadata.version("llmapp"),
-                _run(url, tokens[0], WARM_UP),
-                requests,
+                ask_one(site.url, *people[0], words=WARM_UP),
+                [ask_one(site.url, *person) for person in people],
                 "TEXT_MESSAGE_CONTENT",
                 {"worker": site.workers(), "web": site.webs()},
             )
 
 
-def _run(url: str, token: str, words: str = "Go on.") -> Request:
-    message = {"id": "first" if words == WARM_UP else "next", "role": "user", "content": words}
-    return ask(url, {"messages": [message]}, Authorization=f"Bearer {token}")
+def _by_request(url: str, token: str, conversation: str, words: str = "Go on.") -> Request:
+    message = {"id": f"{words} {conversation}", "role": "user", "content": words}
+    body = {"threadId": conversation, "messages": [message]}
+    return ask(f"{url}/api/agents/bench/runs", body, Authorization=f"Bearer {token}")
+
+
+def _by_socket(url: str, token: str, conversation: str, words: str = "Go on.") -> Request:
+    return {
+        "socket": f"{url.replace('http', 'ws', 1)}/ws/conversations/{conversation}/",
+        "headers": {"Authorization": f"Bearer {token}"},
+        "frame": {"type": "send", "id": f"{words} {conversation}", "text": words},
+    }
 
 
 @contextlib.contextmanager
@@ -185,5 +208,6 @@ STACKS = {
     "direct SSE": direct,
     "llmapp embedded": embedded,
     "llmapp server": server,
+    "llmapp server SSE": server_http,
     "LiteLLM proxy": litellm_proxy,
 }

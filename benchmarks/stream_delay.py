@@ -19,7 +19,7 @@ from .clients import Job, Result
 from .stacks import STACKS, Missing, Running
 
 #: Streams that are started in a second: a crowd that comes, not a wall.
-STARTS = 50.0
+STARTS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +85,14 @@ COLUMNS: list[tuple[str, int, Callable[[Measured], float | None]]] = [
 
 
 def header() -> str:
-    return f"{'streams':>7}  {'stack':<16}" + "".join(f"{name:>{width}}" for name, width, _ in COLUMNS)
+    return f"{'streams':>7}  {'stack':<18}" + "".join(f"{name:>{width}}" for name, width, _ in COLUMNS)
 
 
 def row(streams: int, stack: str, repeats: Sequence[Measured]) -> str:
     cells = "".join(f"{cell([read(one) for one in repeats]):>{width}}" for _, width, read in COLUMNS)
     errors = [error for one in repeats for error in one.errors]
     said = f"  {len(errors)} errors, the first: {errors[0]}" if errors else ""
-    return f"{streams:>7}  {stack:<16}{cells}{said}"
+    return f"{streams:>7}  {stack:<18}{cells}{said}"
 
 
 def cell(values: Sequence[float | None]) -> str:
@@ -141,7 +141,7 @@ def compare(streams: int, stacks: Sequence[str], rate: float, seconds: float, re
                 missing[stack] = str(error)
     for stack in stacks:
         print(
-            f"{streams:>7}  {stack:<16}  {missing[stack]}" if stack in missing else row(streams, stack, found[stack]),
+            f"{streams:>7}  {stack:<18}  {missing[stack]}" if stack in missing else row(streams, stack, found[stack]),
             flush=True,
         )
 

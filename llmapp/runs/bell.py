@@ -63,7 +63,7 @@ class Tail:
         self._deliver = deliver
         self._wanted = wanted
         self._loop = asyncio.get_running_loop()
-        self._stop = threading.Event()
+        self._stopping = threading.Event()
         self._ready = asyncio.Event()
         #: Whether it hears now.
         self.works = False
@@ -75,10 +75,15 @@ class Tail:
         await self._ready.wait()
 
     def close(self) -> None:
-        self._stop.set()
+        self._stopping.set()
+
+    @property
+    def _over(self) -> bool:
+        """Whether nobody needs us: we were closed, or the loop was, with all readers."""
+        return self._stopping.is_set() or self._loop.is_closed()
 
     def _main(self) -> None:
-        while not self._stop.is_set():
+        while not self._over:
             try:
                 with connection.wrap_database_errors, away.watched(answers=False):
                     self._follow()
@@ -116,7 +121,7 @@ class SQLiteTail(Tail):
             version = _one(database, "PRAGMA data_version")
             last = _one(database, "SELECT coalesce(max(id), 0) FROM llmapp_runevent")
             self._hears()
-            while not self._stop.wait(SQLITE_INTERVAL):
+            while not (self._stopping.wait(SQLITE_INTERVAL) or self._over):
                 if (now := _one(database, "PRAGMA data_version")) == version:
                     continue
                 version = now
@@ -145,7 +150,7 @@ class PostgresTail(Tail):
         try:
             wire.execute(f"LISTEN {log.CHANNEL}")
             self._hears()
-            while not self._stop.is_set():
+            while not self._over:
                 heard = _first_seqs(wire.notifies(timeout=LISTEN_SECONDS, stop_after=1))
                 if heard:
                     heard = _first_seqs(wire.notifies(timeout=0), heard)

@@ -32,6 +32,8 @@ SLOW_POLL = 2.0
 #: Entries that are kept for one reader. One that reads more slowly is sent back to the log.
 BUFFER = 1000
 PAGE = 500
+#: Seconds for which the log is followed when the last reader is gone: to begin again would keep the next one waiting.
+LINGER = 30.0
 DATABASE_THREADS = 2
 
 
@@ -108,11 +110,13 @@ class Hub:
     """The readers of one event loop. While the database is away they wait; there is nothing to be told."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._runs: dict[uuid.UUID, set[Inbox]] = {}
         self._conversations: dict[uuid.UUID, set[Inbox]] = {}
         #: The database's, and the channel layer's where there is one.
         self._tails: list[bell.Tail] = []
         self._sweeping: asyncio.Task[None] | None = None
+        self._resting: asyncio.TimerHandle | None = None
         self._threads = DatabaseThreads(DATABASE_THREADS, "llmapp-hub")
 
     async def stream(self, run_pk: uuid.UUID, after: int = 0) -> AsyncIterator[tuple[int, str]]:
@@ -222,9 +226,13 @@ class Hub:
             if not table[key]:
                 del table[key]
             if not self._runs and not self._conversations:
-                self._rest()
+                self._stop_sweeping()
+                # Not the running loop: a reader that was only dropped ends wherever its garbage is collected.
+                if not self._loop.is_closed():
+                    self._resting = self._loop.call_later(LINGER, self._rest)
 
     async def _follow_the_log(self) -> None:
+        self._stay()
         if not self._tails:
             tails = [bell.start(self._deliver, self._is_watched), layer.tail(self._deliver, self._is_watched)]
             self._tails = [tail for tail in tails if tail is not None]
@@ -254,10 +262,19 @@ class Hub:
                 if not away.is_away(error):
                     logger.exception("the sweep of a web process failed", extra={"action": "sweep_failed"})
 
+    def _stay(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+
     def _rest(self) -> None:
+        self._stay()
         for tail in self._tails:
             tail.close()
         self._tails = []
+        self._stop_sweeping()
+
+    def _stop_sweeping(self) -> None:
         if self._sweeping is not None:
             self._sweeping.cancel()
             self._sweeping = None

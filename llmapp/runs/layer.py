@@ -163,7 +163,7 @@ class LayerTail(Tail):
     _well = True
 
     def _follow(self) -> None:
-        while not self._stop.is_set():
+        while not self._over:
             try:
                 # A loop for each try: with it end the connections of a layer that fails.
                 asyncio.run(self._hear())
@@ -176,7 +176,7 @@ class LayerTail(Tail):
                     )
                 self._well = False
                 self._call(self._ready.set)
-                self._stop.wait(AGAIN)
+                self._stopping.wait(AGAIN)
 
     async def _hear(self) -> None:
         layer = _new_layer()
@@ -215,7 +215,7 @@ class LayerTail(Tail):
     async def _watch(self, layer: Any, channel: str, receiving: asyncio.Task[None]) -> None:
         """Return when nobody needs us any more; raise when we hear nothing, not even ourselves."""
         due = 0.0
-        while not self._stop.is_set():
+        while not self._over:
             if receiving.done():
                 receiving.result()
             if time.monotonic() >= due:
