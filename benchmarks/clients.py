@@ -16,7 +16,6 @@ import aiohttp
 
 from .stamps import FOUND, age, now
 
-
 Socket = aiohttp.ClientWebSocketResponse
 
 

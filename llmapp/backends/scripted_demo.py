@@ -19,16 +19,16 @@ DISCLAIMER = (
 )
 
 CODE = '''```python
-from llmapp import Agent, tool
+from django.shortcuts import redirect
+
+from llmapp import submit
 
 
-@tool
-def weather(city: str) -> str:
-    """Look the weather of a city up."""
-    return f"Sunny in {city}, 21 degrees"
-
-
-assistant = Agent("assistant", model="small", tools=[weather])
+def ask_about(request, order_id):
+    """Start an answer from any view, and show it on the chat page."""
+    question = f"What is the state of order {order_id}?"
+    run = submit(request.user, question, agent="support").run
+    return redirect("llmapp:conversation", run.conversation_id)
 ```
 
 '''
@@ -105,7 +105,14 @@ def _long(message: str) -> list[Step]:
 
 
 def _code(message: str) -> list[Step]:
-    return [_text(_echo(message), "An agent with a tool, in a file of your own:\n\n", CODE, "That is all it needs.\n")]
+    return [
+        _text(
+            _echo(message),
+            "A view of a site that asks an agent:\n\n",
+            CODE,
+            "The run goes on by itself, whoever watches.\n",
+        )
+    ]
 
 
 def _table(message: str) -> list[Step]:

@@ -8,9 +8,11 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.core import signing
 from django.test import Client
+from django.urls import reverse
 
+from llmapp.backends.scripted_demo import CODE
 from llmapp.management import demo
-from llmapp.models import AgentSettings, AgentVersion, Credential, LanguageModel, Provider
+from llmapp.models import AgentSettings, AgentVersion, Credential, LanguageModel, Provider, Run
 
 pytestmark = pytest.mark.django_db
 
@@ -114,3 +116,20 @@ def test_without_demo_there_is_no_such_page(monkeypatch: pytest.MonkeyPatch, val
     if value is not None:
         monkeypatch.setenv("LLMAPP_DEMO", value)
     assert Client().get(demo.sign_in_path()).status_code == 404
+
+
+# --- what it says ---------------------------------------------------------------------------
+
+
+def test_the_code_that_it_shows_works(admin_user: Any, rf: Any) -> None:
+    """Pasted into a site, it starts an answer and shows it on the chat page."""
+    demo.make()
+    AgentSettings.objects.update(slug="support")
+    names: dict[str, Any] = {}
+    exec(CODE.removeprefix("```python").rpartition("```")[0], names)
+    request = rf.get("/")
+    request.user = admin_user
+    response = names["ask_about"](request, 7)
+    run = Run.objects.get()
+    assert response.url == reverse("llmapp:conversation", args=[run.conversation_id])
+    assert run.message.text == "What is the state of order 7?"
