@@ -20,34 +20,39 @@ async def threads() -> AsyncIterator[DatabaseThreads]:
     made.close()
 
 
-def wire() -> object:
-    """Return the connection below Django's, opened by a query. Compared while it is held, so no id comes twice."""
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One entry for each time that Django decides whether to keep the connection."""
+    seen: list[None] = []
+    monkeypatch.setattr(module, "close_old_connections", lambda: seen.append(None))
+    return seen
+
+
+def query(fails: bool = False) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
-    return connection.connection
+    if fails:
+        raise ValueError("a fault")
 
 
-def fail() -> None:
-    wire()
-    raise ValueError("a fault")
-
-
-async def test_calls_that_follow_each_other_share_a_connection(threads: DatabaseThreads) -> None:
-    first = await threads.call(wire)
-    assert await threads.call(wire) is first
+async def test_calls_that_follow_each_other_share_a_connection(threads: DatabaseThreads, looks: list[None]) -> None:
+    await threads.call(query)
+    for _ in range(3):
+        await threads.call(query)
+    assert len(looks) == 1
 
 
 async def test_one_that_was_not_used_for_long_is_looked_at(
-    threads: DatabaseThreads, monkeypatch: pytest.MonkeyPatch
+    threads: DatabaseThreads, looks: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Django's own rules count then: here, that none is older than a request."""
-    first = await threads.call(wire)
     monkeypatch.setattr(module, "KEPT", -1.0)
-    assert await threads.call(wire) is not first
+    await threads.call(query)
+    await threads.call(query)
+    assert len(looks) == 2
 
 
-async def test_a_failure_gives_it_up(threads: DatabaseThreads) -> None:
-    first = await threads.call(wire)
+async def test_after_a_failure_it_is_looked_at(threads: DatabaseThreads, looks: list[None]) -> None:
+    await threads.call(query)
     with pytest.raises(ValueError, match="a fault"):
-        await threads.call(fail)
-    assert await threads.call(wire) is not first
+        await threads.call(query, fails=True)
+    assert len(looks) == 2
