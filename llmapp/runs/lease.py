@@ -127,8 +127,7 @@ def claim(run_id: uuid.UUID, worker_id: uuid.UUID) -> Claim | None:
         events = [ev.run_status(RunStatus.IN_PROGRESS, execution=run.executions)]
         transcript = log.transcript(run_id)
         if transcript.steps:
-            shown = thread.as_snapshot(thread.path_to(run.conversation, run.message_id))
-            events += withdrawal(run, transcript, shown)
+            events += withdrawal(run, transcript, thread.snapshot(run.message_id))
         seq = log.append(run_id, events)
     logger.info(
         "run %s claimed", run_id, extra={"action": "run_claimed", "run": str(run_id), "execution": run.executions}
