@@ -30,45 +30,19 @@ CONVERSATIONS = (20, 10_000)
 #: Makes a person for each number, with a conversation of so many messages, or with so many conversations. Prints what
 #: it is, the number, a token that speaks for the person, and the id of a conversation.
 FILL = """
-import uuid
-from datetime import timedelta
 from django.contrib.auth import get_user_model
-from django.db import transaction
-from django.utils import timezone
 from llmapp import tokens
-from llmapp.models import AgentSettings, Conversation, Message, Run
+from llmapp.models import AgentSettings, Conversation
+from tests.support.conversations import grown
 agent = AgentSettings.objects.get(slug="bench")
 text = "A paragraph with **bold** words, `code`, and an end. " * 8
-yesterday = timezone.now() - timedelta(days=1)
 
 def person(name):
     return get_user_model().objects.create(username=name)
 
-def conversation(user, size):
-    made = Conversation.objects.create(user=user, agent=agent, title=f"{{size}} messages")
-    messages, runs, leaf = [], [], None
-    for number in range(size // 2):
-        at = yesterday + timedelta(seconds=number)
-        question = Message(conversation=made, parent=leaf, role="user", text=text)
-        run = Run(
-            user=user, conversation=made, agent=agent, agent_slug="bench", message=question, status="completed",
-            model_name="bench", input_tokens=100, output_tokens=100, cost="0.001", created_at=at, started_at=at,
-            ended_at=at, compacted_at=at, queue_until=at,
-        )
-        leaf = Message(
-            conversation=made, parent=question, role="assistant", text=text, html=f"<p>{{text}}</p>", run=run
-        )
-        messages, runs = [*messages, question, leaf], [*runs, run]
-    with transaction.atomic():
-        Run.objects.bulk_create(runs, batch_size=500)
-        Message.objects.bulk_create(messages, batch_size=500)
-    made.leaf = leaf
-    made.save()
-    return made
-
 for number in {messages!r}:
     user = person(f"messages-{{number}}")
-    print("messages", number, tokens.issue(user), conversation(user, number).pk)
+    print("messages", number, tokens.issue(user), grown(user, agent, number, text).pk)
 for number in {conversations!r}:
     user = person(f"conversations-{{number}}")
     rows = [Conversation(user=user, agent=agent, title=f"Conversation {{n}}") for n in range(number)]

@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from django.db.models import Q
+from django.db.models import QuerySet
 
 from llmapp.conf import app_settings
 from llmapp.core import events as ev
@@ -263,16 +263,19 @@ def _made_up_end(run: Run, after: int) -> list[tuple[int, str, str]]:
 
 
 def _active(conversation_pk: uuid.UUID) -> list[Announcement]:
-    runs = Run.objects.filter(ACTIVE_RUNS, conversation=conversation_pk, parent=None)
-    return [_announcement(run, initial=True) for run in runs]
+    return [_announcement(run, initial=True) for run in _active_runs(conversation_pk)]
 
 
 def _now(conversation_pk: uuid.UUID, known: dict[uuid.UUID, Announcement]) -> list[Announcement]:
     """Return the runs that are active or were, and stand otherwise than is known."""
-    runs = Run.objects.filter(conversation=conversation_pk, parent=None)
     open_ones = [run_pk for run_pk, item in known.items() if item.status not in run_state.ENDS]
-    runs = runs.filter(ACTIVE_RUNS | Q(pk__in=open_ones))
+    # A union, for with "or" SQLite would look at all runs of the conversation.
+    runs = _active_runs(conversation_pk).union(Run.objects.filter(pk__in=open_ones).order_by())
     return [_announcement(run) for run in runs if run.pk not in known or known[run.pk].status != run.status]
+
+
+def _active_runs(conversation_pk: uuid.UUID) -> QuerySet[Run]:
+    return Run.objects.filter(ACTIVE_RUNS, conversation=conversation_pk, parent=None).order_by()
 
 
 def _announcement(run: Run, initial: bool = False) -> Announcement:
