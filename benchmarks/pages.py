@@ -22,6 +22,7 @@ from . import machine, processes
 from .provider import WARM_UP
 from .settings import HEADER
 from .stacks import TOML
+from .stream_delay import cell
 
 #: Messages of one conversation, and conversations of one person.
 MESSAGES = (20, 200, 2000)
@@ -121,15 +122,16 @@ def fill(site: Site) -> dict[str, list[Stored]]:
 
 
 def header() -> str:
-    return f"{'what':<32}{'stored':>22}{'median ms':>12}{'to the smallest':>17}{'queries':>9}{'bytes':>11}"
+    return f"{'what':<32}{'stored':>22}{'ms':>20}{'to the smallest':>17}{'queries':>9}{'bytes':>11}"
 
 
 def row(name: str, kind: str, number: int, measured: list[Measured], smallest: float) -> str:
     median = statistics.median(one.seconds for one in measured)
+    milliseconds = cell([one.seconds * 1000 for one in measured])
     queries = "/".join(sorted({"-" if one.queries is None else str(one.queries) for one in measured}))
     size = measured[-1].size
     return (
-        f"{name:<32}{f'{number} {kind}':>22}{median * 1000:>12.1f}{median / smallest:>17.2f}{queries:>9}"
+        f"{name:<32}{f'{number} {kind}':>22}{milliseconds:>20}{median / smallest:>17.2f}{queries:>9}"
         f"{'-' if size is None else size:>11}"
     )
 
