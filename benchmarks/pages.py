@@ -12,6 +12,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -19,46 +20,58 @@ from tests.support.site import Site
 
 from . import machine, processes
 from .provider import WARM_UP
+from .settings import HEADER
 from .stacks import TOML
+from .stream_delay import cell
 
-SIZES = (20, 200, 2000)
-LISTS = (10, 10_000)
+#: Messages of one conversation, and conversations of one person.
+MESSAGES = (20, 200, 2000)
+CONVERSATIONS = (20, 10_000)
 
-#: Makes one person for each size, with one conversation of so many messages, and one for each length of a list.
+#: Makes a person for each number, with a conversation of so many messages, or with so many conversations. Prints what
+#: it is, the number, a token that speaks for the person, and the id of a conversation.
 FILL = """
-import uuid
 from django.contrib.auth import get_user_model
+from django.db import connection
 from llmapp import tokens
-from llmapp.models import AgentSettings, Conversation, Message
+from llmapp.models import AgentSettings, Conversation
+from tests.support.conversations import grown
 agent = AgentSettings.objects.get(slug="bench")
+text = "A paragraph with **bold** words, `code`, and an end. " * 8
 
 def person(name):
     return get_user_model().objects.create(username=name)
 
-def conversation(user, size):
-    made = Conversation.objects.create(user=user, agent=agent, title=f"{{size}} messages")
-    ids = [uuid.uuid4() for _ in range(size)]
-    text = "A paragraph with **bold** words, `code`, and an end. " * 8
-    Message.objects.bulk_create([
-        Message(
-            id=ids[n], conversation=made, parent_id=ids[n - 1] if n else None,
-            role="assistant" if n % 2 else "user", text=text, html=f"<p>{{text}}</p>" if n % 2 else "",
-        )
-        for n in range(size)
-    ], batch_size=500)
-    made.leaf_id = ids[-1]
-    made.save()
-    return made
-
-for size in {sizes!r}:
-    user = person(f"size-{{size}}")
-    print("size", size, tokens.issue(user), conversation(user, size).pk)
-for length in {lists!r}:
-    user = person(f"list-{{length}}")
-    rows = [Conversation(user=user, agent=agent, title=f"Conversation {{n}}") for n in range(length)]
+for number in {messages!r}:
+    user = person(f"messages-{{number}}")
+    print("messages", number, tokens.issue(user), grown(user, agent, number, text).pk)
+for number in {conversations!r}:
+    user = person(f"conversations-{{number}}")
+    rows = [Conversation(user=user, agent=agent, title=f"Conversation {{n}}") for n in range(number)]
     Conversation.objects.bulk_create(rows, batch_size=500)
-    print("list", length, tokens.issue(user), rows[-1].pk)
+    print("conversations", number, tokens.issue(user), rows[-1].pk)
+if connection.vendor == "postgresql":
+    # As it does by itself, a minute after so many rows came.
+    connection.cursor().execute("ANALYZE")
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What there is of a kind, and how to ask for it."""
+
+    number: int
+    token: str
+    conversation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One answer: seconds, and where they can be told the queries of the web process and the bytes of the body."""
+
+    seconds: float
+    queries: int | None = None
+    size: int | None = None
 
 
 def main() -> None:
@@ -66,92 +79,118 @@ def main() -> None:
     parser.add_argument("--stack", choices=["embedded", "server"], default="embedded")
     parser.add_argument("--repeats", type=int, default=30)
     options = parser.parse_args()
-    for line in [*machine.head(), *machine.warnings(1), f"stack: {options.stack}", ""]:
-        print(line)
+    for line in [*machine.head(), *machine.warnings(1), f"stack: {options.stack}", "", header()]:
+        print(line, flush=True)
     with (
         processes.provider(1000, 5) as url,
         tempfile.TemporaryDirectory() as folder,
         mock.patch.dict(os.environ, {"LLMAPP_TEST_STACK": options.stack}),
-        Site(Path(folder) / "home", TOML.format(url=url)) as site,
+        Site(
+            Path(folder) / "home",
+            TOML.format(url=url),
+            environment={"DJANGO_SETTINGS_MODULE": "benchmarks.settings"},
+        ) as site,
     ):
         compare(site, options.repeats)
 
 
 def compare(site: Site, repeats: int) -> None:
-    print(f"{'what':<34}" + "".join(f"{stored:>16}" for stored in ("little", "", "much", "ratio")))
-    filled = site.manage("shell", "-v", "0", "-c", FILL.format(sizes=SIZES, lists=LISTS))
-    made = [line.split() for line in filled.stdout.splitlines() if line.split()[0] in ("size", "list")]
-    sizes = {int(number): (token, id) for kind, number, token, id in made if kind == "size"}
-    lists = {int(number): (token, id) for kind, number, token, id in made if kind == "list"}
-    measures: list[tuple[str, dict[int, tuple[str, str]], Callable[[Site, str, str], float]]] = [
-        ("conversation: its page", sizes, page),
-        ("conversation: its messages (API)", sizes, messages),
-        ("conversation: a turn's first token", sizes, turn),
-        ("list: the chat page", lists, chat),
-        ("list: its first page (API)", lists, conversations),
-    ]
-    for name, stored, measure in measures:
-        # In turn, so that a noisy moment is everybody's.
-        times: dict[int, list[float]] = {size: [] for size in stored}
-        for _ in range(repeats):
-            for size, (token, id) in stored.items():
-                times[size].append(measure(site, token, id))
-        print(row(name, times), flush=True)
+    """Measure the same with little and with much in turn, so that a noisy moment is everybody's."""
+    stored = fill(site)
+    for name, (kind, measure) in MEASURES.items():
+        found: dict[int, list[Measured]] = {one.number: [] for one in stored[kind]}
+        for repeat in range(repeats + 1):
+            for one in stored[kind]:
+                measured = measure(site, one)
+                if repeat:  # the first is a warm-up
+                    found[one.number].append(measured)
+        smallest = statistics.median(one.seconds for one in next(iter(found.values())))
+        for number, measurements in found.items():
+            print(row(name, kind, number, measurements, smallest), flush=True)
 
 
-def row(name: str, times: dict[int, list[float]]) -> str:
-    """Write medians in milliseconds, and the last as a multiple of the first."""
-    medians = [statistics.median(values) * 1000 for values in times.values()]
-    cells = [f"{size}: {median:.1f} ms" for size, median in zip(times, medians, strict=True)]
-    if len(cells) == 2:
-        cells.insert(1, "")
-    return f"{name:<34}" + "".join(f"{cell:>16}" for cell in [*cells, f"{medians[-1] / medians[0]:.2f}"])
+def fill(site: Site) -> dict[str, list[Stored]]:
+    """Store what is to be asked for, by its kind."""
+    made = site.manage("shell", "-v", "0", "-c", FILL.format(messages=MESSAGES, conversations=CONVERSATIONS))
+    stored: dict[str, list[Stored]] = {"messages": [], "conversations": []}
+    for kind, number, token, conversation in (line.split() for line in made.stdout.splitlines()):
+        stored[kind].append(Stored(int(number), token, conversation))
+    return stored
 
 
-# --- what is measured, in seconds --------------------------------------------------------------
+# --- the table ------------------------------------------------------------------------------
 
 
-def page(site: Site, token: str, id: str) -> float:
-    return _get(site, token, f"/chat/{id}/")
+def header() -> str:
+    return f"{'what':<32}{'stored':>22}{'ms':>20}{'to the smallest':>17}{'queries':>9}{'bytes':>11}"
 
 
-def messages(site: Site, token: str, id: str) -> float:
-    return _get(site, token, f"/api/conversations/{id}/messages")
+def row(name: str, kind: str, number: int, measured: list[Measured], smallest: float) -> str:
+    median = statistics.median(one.seconds for one in measured)
+    milliseconds = cell([one.seconds * 1000 for one in measured])
+    queries = "/".join(sorted({"-" if one.queries is None else str(one.queries) for one in measured}))
+    size = measured[-1].size
+    return (
+        f"{name:<32}{f'{number} {kind}':>22}{milliseconds:>20}{median / smallest:>17.2f}{queries:>9}"
+        f"{'-' if size is None else size:>11}"
+    )
 
 
-def chat(site: Site, token: str, id: str) -> float:
-    return _get(site, token, "/chat/")
+# --- what is measured -----------------------------------------------------------------------
 
 
-def conversations(site: Site, token: str, id: str) -> float:
-    return _get(site, token, "/api/conversations/")
+def page(site: Site, stored: Stored) -> Measured:
+    return _get(site, stored, f"/chat/{stored.conversation}/")
 
 
-def _get(site: Site, token: str, path: str) -> float:
+def messages(site: Site, stored: Stored) -> Measured:
+    return _get(site, stored, f"/api/conversations/{stored.conversation}/messages")
+
+
+def newest_messages(site: Site, stored: Stored) -> Measured:
+    return _get(site, stored, f"/api/conversations/{stored.conversation}/messages?limit=20")
+
+
+def chat(site: Site, stored: Stored) -> Measured:
+    return _get(site, stored, "/chat/")
+
+
+def conversations(site: Site, stored: Stored) -> Measured:
+    return _get(site, stored, "/api/conversations/?limit=20")
+
+
+def _get(site: Site, stored: Stored, path: str) -> Measured:
     began = time.perf_counter()
-    answer = site.http.get(path, headers={"Authorization": f"Bearer {token}"})
+    answer = site.http.get(path, headers={"Authorization": f"Bearer {stored.token}"})
+    seconds = time.perf_counter() - began
     answer.raise_for_status()
-    return time.perf_counter() - began
+    return Measured(seconds, int(answer.headers[HEADER]), len(answer.content))
 
 
-def turn(site: Site, token: str, id: str) -> float:
-    """Send a message, and wait for the first token of the answer."""
-    body = {"threadId": id, "messages": [{"id": str(time.monotonic_ns()), "role": "user", "content": WARM_UP}]}
+def turn(site: Site, stored: Stored) -> Measured:
+    """Send a message, wait for the first token of the answer, and let it end. The queries are those of the submit."""
+    message = {"id": str(time.monotonic_ns()), "role": "user", "content": WARM_UP}
+    body = {"threadId": stored.conversation, "messages": [message]}
+    headers = {"Authorization": f"Bearer {stored.token}"}
     began, first = time.perf_counter(), None
-    headers = {"Authorization": f"Bearer {token}"}
-    while True:
-        with site.http.stream("POST", "/api/agents/bench/runs", json=body, headers=headers) as answer:
-            if answer.status_code == 429:
-                answer.read()
-                time.sleep(float(answer.headers["Retry-After"]))
-                began = time.perf_counter()
-                continue
-            answer.raise_for_status()
-            for line in answer.iter_lines():
-                if first is None and "TEXT_MESSAGE_CONTENT" in line:
-                    first = time.perf_counter() - began
-        assert first is not None, "no token came"
-        return first
+    with site.http.stream("POST", "/api/agents/bench/runs", json=body, headers=headers) as answer:
+        answer.raise_for_status()
+        for line in answer.iter_lines():
+            if first is None and "TEXT_MESSAGE_CONTENT" in line:
+                first = time.perf_counter() - began
+    assert first is not None, "no token came"
+    return Measured(first, int(answer.headers[HEADER]))
+
+
+Measure = Callable[[Site, Stored], Measured]
+MEASURES: dict[str, tuple[str, Measure]] = {
+    "the page of a conversation": ("messages", page),
+    "its messages (API)": ("messages", messages),
+    "its newest 20 (API)": ("messages", newest_messages),
+    "a turn, to its first token": ("messages", turn),
+    "the chat page": ("conversations", chat),
+    "the newest 20 of the list (API)": ("conversations", conversations),
+}
 
 
 if __name__ == "__main__":

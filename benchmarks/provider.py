@@ -31,7 +31,9 @@ WARM_UP, WARM_UP_TOKENS = "Warm up.", 5
 class Connection(asyncio.Protocol):
     def __init__(self, rate: float, tokens: int) -> None:
         self._rate, self._tokens = rate, tokens
-        self._received = b""
+        self._received = bytearray()
+        #: Where the body of the request begins and ends, once its head is there.
+        self._body: slice | None = None
         self._task: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -40,12 +42,15 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        head, found, body = self._received.partition(b"\r\n\r\n")
-        length = LENGTH.search(head)
-        if not found or length is None or len(body) < int(length[1]):
+        if self._body is None and (length := LENGTH.search(self._received)) is not None:
+            begins = self._received.find(b"\r\n\r\n") + 4
+            self._body = slice(begins, begins + int(length[1])) if begins > 3 else None
+        if self._body is None or len(self._received) < self._body.stop:
             return
-        self._received = b""
-        self._task = asyncio.get_running_loop().create_task(self._answer(json.loads(body)))
+        request = json.loads(self._received[self._body])
+        self._received.clear()
+        self._body = None
+        self._task = asyncio.get_running_loop().create_task(self._answer(request))
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._task is not None:

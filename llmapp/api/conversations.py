@@ -14,11 +14,11 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 
 from llmapp.conf import app_settings
-from llmapp.core import run_state
 from llmapp.models import Conversation, Run
+from llmapp.models.runs import ACTIVE_RUNS
 from llmapp.runs import actions
 from llmapp.runs.access import conversations_of, find_agent, find_conversation
-from llmapp.runs.thread import path_to
+from llmapp.runs.thread import in_order, messages_to
 
 from . import shapes
 from .auth import Identity
@@ -27,18 +27,20 @@ from .http import endpoint, read_body, read_number, read_text
 
 PAGE = 30
 LARGEST_PAGE = 100
+MOST_MESSAGES = 500
 TITLE_LENGTH = 200
 
 
 def list_conversations(request: HttpRequest, identity: Identity) -> dict[str, Any]:
     """`?limit=` (30, at most 100) and `?cursor=` -> {"conversations": [...], "next": cursor or null}, newest first."""
     limit = read_number(request.GET.get("limit", str(PAGE)), "limit", least=1, most=LARGEST_PAGE)
-    active = Run.objects.filter(status__in=run_state.ACTIVE, parent=None)
+    active = Run.objects.filter(ACTIVE_RUNS, parent=None)
     rows = conversations_of(identity.owner).select_related("agent").order_by("-updated_at", "-id")
     rows = rows.prefetch_related(Prefetch("runs", queryset=active, to_attr="active_runs"))
     if cursor := request.GET.get("cursor"):
         moment, id = _read_cursor(cursor)
-        rows = rows.filter(Q(updated_at__lt=moment) | Q(updated_at=moment, id__lt=id))
+        # The first condition is in the others: it is what SQLite looks up in the index.
+        rows = rows.filter(Q(updated_at__lt=moment) | Q(id__lt=id), updated_at__lte=moment)
     found = list(rows[: limit + 1])
     page = found[:limit]
     return {
@@ -78,9 +80,17 @@ def delete_conversation(request: HttpRequest, identity: Identity, conversation: 
 
 
 def list_messages(request: HttpRequest, identity: Identity, conversation: str) -> dict[str, Any]:
-    """{"messages": [...]}: the path that is shown, from its first message to its last, as raw text."""
+    """{"messages": [...]}: the path that is shown, from its first message to its last, as raw text.
+
+    `?limit=` (at most 500): only the newest so many. `?before=` a message's id: only those before it.
+    """
     row = find_conversation(identity.owner, conversation)
-    return {"messages": [shapes.message(message) for message in path_to(row, row.leaf_id)]}
+    leaf, limit = row.leaf_id, request.GET.get("limit")
+    if (id := request.GET.get("before")) is not None:
+        leaf = _parent(row, id)
+    most = None if limit is None else read_number(limit, "limit", least=1, most=MOST_MESSAGES)
+    rows = messages_to(leaf, messages=most).values_list(*shapes.MESSAGE, named=True)
+    return {"messages": [shapes.message(message) for message in in_order(rows, leaf)]}
 
 
 conversations = endpoint(GET=list_conversations, POST=create_conversation)
@@ -96,6 +106,13 @@ def _active_runs(row: Conversation) -> list[Run]:
     return runs
 
 
+def _parent(conversation: Conversation, id: str) -> uuid.UUID | None:
+    message = actions.find_message(conversation, id) if id.isprintable() else None
+    if message is None:
+        raise invalid_field("before", _("the id of a message of this conversation is expected."))
+    return message.parent_id
+
+
 def _title(body: dict[str, Any]) -> str | None:
     title = read_text(body, "title")
     if title is None:
@@ -108,7 +125,9 @@ def _title(body: dict[str, Any]) -> str | None:
 def _check_rate(user: Any) -> None:
     """Hold new conversations to the rate of sends: each is meant for at least one."""
     since = timezone.now() - timedelta(minutes=1)
-    if conversations_of(user).filter(created_at__gt=since).count() >= app_settings.SENDS_PER_MINUTE:
+    # What was made in this minute was changed in it too, and that is what there is an index for.
+    rows = conversations_of(user).filter(created_at__gt=since, updated_at__gt=since)
+    if rows.count() >= app_settings.SENDS_PER_MINUTE:
         message = _("Too many new conversations in a minute. Try again later.")
         raise ApiError(429, "too_many_conversations", message, {"Retry-After": "60"})
 

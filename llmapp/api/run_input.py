@@ -45,7 +45,7 @@ class RunInput:
 
 
 def read(body: dict[str, Any], known: Collection[str]) -> RunInput:
-    """Return what a body asks for. `known` are the ids of the thread's stored messages."""
+    """Return what a body asks for. `known` are those of its ids by which a message of the thread is stored."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise invalid_field("messages", _("a list of messages is expected."))
@@ -57,6 +57,14 @@ def read(body: dict[str, Any], known: Collection[str]) -> RunInput:
     _check_parts(message)
     _check_rest(body)
     return RunInput(message["id"], _text(message))
+
+
+def ids_of(body: dict[str, Any]) -> list[str]:
+    """Return the ids that a body has for its messages, as far as any could be stored; `read` checks the shape."""
+    messages = body.get("messages")
+    entries = [message for message in messages if isinstance(message, dict)] if isinstance(messages, list) else []
+    ids = [entry.get("id") for entry in entries]
+    return [id for id in ids if isinstance(id, str) and id.isprintable()]
 
 
 def _last(messages: list[dict[str, Any]], known: Collection[str]) -> dict[str, Any]:

@@ -25,6 +25,9 @@ STATUSES = [
     (RunStatus.REQUIRES_ACTION, _("requires action")),
 ]
 ACTIVE = sorted(run_state.ACTIVE)
+#: What active runs have in common. The status says the same, but SQLite finds their indexes by this only.
+NOT_ENDED = Q(ended_at=None)
+ACTIVE_RUNS = NOT_ENDED & Q(status__in=ACTIVE)
 
 
 class Worker(models.Model):
@@ -83,7 +86,7 @@ class Run(models.Model):
     agent_slug = models.CharField(_("agent"), max_length=100)
     #: The user message that it answers.
     message = models.ForeignKey("llmapp.Message", models.CASCADE, related_name="asked_runs")
-    parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, related_name="children")
+    parent = models.ForeignKey("self", models.CASCADE, null=True, blank=True, db_index=False, related_name="children")
     continues = models.ForeignKey("self", models.SET_NULL, null=True, blank=True, related_name="continued_by")
     client_id = models.CharField(max_length=200, null=True, blank=True, editable=False)  # noqa: DJ001
     idempotency_key = models.CharField(max_length=200, null=True, blank=True, editable=False)  # noqa: DJ001
@@ -133,7 +136,11 @@ class Run(models.Model):
             ),
             models.Index(fields=["address", "created_at"], name="llmapp_run_address", condition=Q(address__gt="")),
             models.Index(fields=["-created_at", "-id"], name="llmapp_run_newest"),
-            models.Index(fields=["status", "created_at"], name="llmapp_run_active", condition=Q(status__in=ACTIVE)),
+            models.Index(fields=["conversation", "-created_at"], name="llmapp_run_of_conversation"),
+            models.Index(fields=["status", "created_at"], name="llmapp_run_active", condition=NOT_ENDED),
+            models.Index(fields=["user"], name="llmapp_run_user_active", condition=NOT_ENDED),
+            # Not of the many that have none: SQLite would take "without a parent" for something rare.
+            models.Index(fields=["parent"], name="llmapp_run_parent", condition=Q(parent__isnull=False)),
             models.Index(
                 fields=["ended_at"],
                 name="llmapp_run_to_compact",
@@ -148,7 +155,7 @@ class Run(models.Model):
             models.CheckConstraint(condition=ONE_OWNER, name="llmapp_run_one_owner"),
             models.UniqueConstraint(
                 fields=["conversation"],
-                condition=Q(status__in=ACTIVE, parent__isnull=True),
+                condition=NOT_ENDED & Q(parent=None),
                 name="llmapp_run_one_active",
             ),
             models.CheckConstraint(

@@ -16,11 +16,11 @@ from django.utils.translation import gettext as _
 
 from llmapp.conf import app_settings
 from llmapp.core import events as ev
-from llmapp.core import run_state
 from llmapp.core.errors import ErrorKind
 from llmapp.core.messages import Role
 from llmapp.core.run_state import RunStatus, Trigger
 from llmapp.models import AgentSettings, Conversation, Message, Run
+from llmapp.models.runs import ACTIVE_RUNS
 
 from . import limits, log, queue
 from .access import NotThere, agents_for, as_uuid, find_agent, find_conversation, find_run, runs_of
@@ -278,7 +278,7 @@ def _start_run(
     run_id: str | None = None,
     idempotency_key: str | None = None,
 ) -> Run:
-    if Run.objects.filter(conversation=conversation, parent=None, status__in=run_state.ACTIVE).exists():
+    if Run.objects.filter(ACTIVE_RUNS, conversation=conversation, parent=None).exists():
         raise _busy()
     run = Run.objects.create(
         conversation=conversation,

@@ -28,8 +28,7 @@ def brief(run: Run, concurrency: int) -> Briefing:
     """
     if run.agent is None or not run.agent.enabled:
         raise _missing(f"agent {run.agent_slug!r} is gone or disabled")
-    path = thread.path_to(run.conversation, run.message_id)
-    return Briefing(_agent(run.agent, concurrency), thread.as_history(path))
+    return Briefing(_agent(run.agent, concurrency), thread.history(run.message_id))
 
 
 def _agent(agent: AgentSettings, concurrency: int) -> AgentSpec:

@@ -16,10 +16,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
+from django.db.models import QuerySet
+
 from llmapp.conf import app_settings
 from llmapp.core import events as ev
 from llmapp.core import run_state
 from llmapp.models import Run, RunEvent
+from llmapp.models.runs import ACTIVE_RUNS
 
 from . import away, bell, endings, layer, log, sweeper, thread
 from .bell import News
@@ -321,8 +324,7 @@ def _with_snapshot(run: Run, rows: list[tuple[int, str, str]], after: int) -> li
 
 def _snapshot(run: Run) -> str:
     answer = run.messages.order_by("-created_at").values_list("pk", flat=True).first()
-    messages = thread.path_to(run.conversation, answer or run.message_id)
-    return log.encode(ev.messages_snapshot(thread.as_snapshot(messages)))
+    return log.encode(ev.messages_snapshot(thread.snapshot(answer or run.message_id)))
 
 
 def _made_up_end(run: Run, after: int) -> list[tuple[int, str, str]]:
@@ -332,16 +334,19 @@ def _made_up_end(run: Run, after: int) -> list[tuple[int, str, str]]:
 
 
 def _active(conversation_pk: uuid.UUID) -> list[Announcement]:
-    runs = Run.objects.filter(conversation=conversation_pk, status__in=run_state.ACTIVE, parent=None)
-    return [_announcement(run, initial=True) for run in runs]
+    return [_announcement(run, initial=True) for run in _active_runs(conversation_pk)]
 
 
 def _now(conversation_pk: uuid.UUID, known: dict[uuid.UUID, Announcement]) -> list[Announcement]:
     """Return the runs that are active or were, and stand otherwise than is known."""
-    runs = Run.objects.filter(conversation=conversation_pk, parent=None)
     open_ones = [run_pk for run_pk, item in known.items() if item.status not in run_state.ENDS]
-    runs = runs.filter(status__in=run_state.ACTIVE) | runs.filter(pk__in=open_ones)
+    # A union, for with "or" SQLite would look at all runs of the conversation.
+    runs = _active_runs(conversation_pk).union(Run.objects.filter(pk__in=open_ones).order_by())
     return [_announcement(run) for run in runs if run.pk not in known or known[run.pk].status != run.status]
+
+
+def _active_runs(conversation_pk: uuid.UUID) -> QuerySet[Run]:
+    return Run.objects.filter(ACTIVE_RUNS, conversation=conversation_pk, parent=None).order_by()
 
 
 def _announcement(run: Run, initial: bool = False) -> Announcement:

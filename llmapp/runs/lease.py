@@ -136,8 +136,7 @@ def claim(run_id: uuid.UUID, worker_id: uuid.UUID) -> Claim | None:
         last = log.last_seq(run_id)
         # A run that was never begun has only its beginning in the log.
         if last > 1 and (transcript := log.transcript(run_id)).steps:
-            shown = thread.as_snapshot(thread.path_to(run.conversation, run.message_id))
-            events += withdrawal(run, transcript, shown)
+            events += withdrawal(run, transcript, thread.snapshot(run.message_id))
         seq = log.append(run_id, events, after=last, now=now)
     logger.info(
         "run %s claimed", run_id, extra={"action": "run_claimed", "run": str(run_id), "execution": run.executions}

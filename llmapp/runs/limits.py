@@ -19,8 +19,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from llmapp.conf import app_settings
-from llmapp.core import run_state
 from llmapp.models import Run
+from llmapp.models.runs import ACTIVE_RUNS
 
 from . import owner as owners
 from .refused import Refused
@@ -105,7 +105,7 @@ def _tell(key: Hashable, why: Why) -> Refused:
 
 
 def _active(runs: QuerySet[Run]) -> int:
-    return runs.filter(status__in=run_state.ACTIVE).count()
+    return runs.filter(ACTIVE_RUNS).count()
 
 
 def _wait(runs: QuerySet[Run], limit: int, window: int, now: datetime) -> int:

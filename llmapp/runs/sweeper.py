@@ -19,6 +19,7 @@ from llmapp.core import run_state
 from llmapp.core.errors import ErrorKind
 from llmapp.core.run_state import RunStatus
 from llmapp.models import Conversation, Duty, Run, RunEvent, Visitor, Worker
+from llmapp.models.runs import ACTIVE_RUNS
 
 from . import away, lease, log, queue
 from .actions import delete
@@ -94,7 +95,7 @@ def take_over_from_the_dead(now: datetime) -> None:
 def revoke_the_stuck(now: datetime) -> None:
     """A run that is past its timeout and its grace has a worker that does not end it: it loses its lease."""
     limit = now - timedelta(seconds=app_settings.GRACE_SECONDS)
-    stuck = Run.objects.filter(status=RunStatus.IN_PROGRESS, run_until__lt=limit)
+    stuck = Run.objects.filter(ACTIVE_RUNS, status=RunStatus.IN_PROGRESS, run_until__lt=limit)
     for worker_id in stuck.values_list("worker_id", flat=True).distinct():
         if worker_id is not None:
             _take_over(worker_id, "run_past_its_time")
@@ -110,7 +111,7 @@ def _take_over(worker_id: uuid.UUID, reason: str) -> None:
 def end_what_waited_too_long(now: datetime) -> None:
     """End queued runs whose wait for a first worker, or whose whole time, is over."""
     over = Q(started_at=None, queue_until__lt=now) | Q(run_until__lt=now)
-    waiting = Run.objects.filter(over, status=RunStatus.QUEUED).values_list("pk", flat=True)
+    waiting = Run.objects.filter(ACTIVE_RUNS, over, status=RunStatus.QUEUED).values_list("pk", flat=True)
     for run_id in list(waiting[:AT_ONCE]):
         with transaction.atomic():
             rows = Run.objects.select_for_update(of=("self",)).select_related("conversation")
@@ -123,12 +124,14 @@ def end_what_waited_too_long(now: datetime) -> None:
 def hand_over_again(now: datetime) -> None:
     """Enqueue again what was queued a while ago, as far as there are free places for it."""
     workers = lease.live_workers().values_list("concurrency", flat=True)
-    free = sum(workers) - Run.objects.filter(status=RunStatus.IN_PROGRESS).count()
+    free = sum(workers) - Run.objects.filter(ACTIVE_RUNS, status=RunStatus.IN_PROGRESS).count()
     if free <= 0:
         return
     before = now - timedelta(seconds=app_settings.REQUEUE_SECONDS)
     due = Q(not_before=None) | Q(not_before__lte=now)
-    lost = Run.objects.filter(due, Q(enqueued_at=None) | Q(enqueued_at__lt=before), status=RunStatus.QUEUED)
+    lost = Run.objects.filter(
+        ACTIVE_RUNS, due, Q(enqueued_at=None) | Q(enqueued_at__lt=before), status=RunStatus.QUEUED
+    )
     for run_id in list(lost.order_by("created_at").values_list("pk", flat=True)[: min(free, AT_ONCE)]):
         if not queue.enqueue(run_id):
             return
@@ -169,7 +172,7 @@ def forget_visitors(now: datetime) -> None:
 
 
 def _left_by_visitors(before: datetime) -> QuerySet[Conversation]:
-    active = Run.objects.filter(conversation=OuterRef("pk"), status__in=run_state.ACTIVE)
+    active = Run.objects.filter(ACTIVE_RUNS, conversation=OuterRef("pk"))
     rows = Conversation.objects.filter(visitor__isnull=False, updated_at__lt=before)
     return rows.filter(~Exists(active)).order_by("updated_at")
 

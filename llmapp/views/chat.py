@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 from llmapp.api.auth import page
 from llmapp.api.bridge import in_thread
 from llmapp.models import Conversation
-from llmapp.runs.access import NotThere, agents_for, conversations_of, find_conversation
+from llmapp.runs.access import NotThere, agents_for, as_uuid, conversations_of, find_conversation
 from llmapp.runs.owner import is_visitor, message_length
 
 from .policy import content_security_policy
@@ -32,7 +32,10 @@ FIRST_CONVERSATIONS = 40
 
 @page
 async def chat(request: HttpRequest, conversation: uuid.UUID | None = None) -> HttpResponse:
-    """Show a conversation, or a new chat. With `?thread=VERSION` only its messages, if they are others by now."""
+    """Show the newest messages of a conversation, or a new chat.
+
+    With `?before=MESSAGE` those before it. With `?thread=VERSION` only messages, if they are others by now.
+    """
     return finished(request, await in_thread(_answer, request, conversation))
 
 
@@ -44,11 +47,23 @@ def finished(request: HttpRequest, response: HttpResponse) -> HttpResponse:
 
 
 def _answer(request: HttpRequest, id: uuid.UUID | None) -> HttpResponse:
-    conversation = _find(request, id)
-    thread = Thread.of(conversation)
+    try:
+        conversation = None if id is None else find_conversation(request.user, id)
+        thread = thread_of(request, conversation)
+    except NotThere:
+        raise Http404 from None
     if (known := request.GET.get("thread")) is not None:
         return news(request, thread, known)
     return render(request, "llmapp/chat.html", _context(request, conversation, thread))
+
+
+def thread_of(request: HttpRequest, conversation: Conversation | None) -> Thread:
+    """Return the part of a conversation that is asked for. Raises `NotThere`."""
+    if conversation is None or (before := request.GET.get("before")) is None:
+        return Thread.of(conversation)
+    if (message := as_uuid(before)) is None:
+        raise NotThere
+    return Thread.before(conversation, message)
 
 
 def news(request: HttpRequest, thread: Thread, known: str) -> HttpResponse:
@@ -56,15 +71,6 @@ def news(request: HttpRequest, thread: Thread, known: str) -> HttpResponse:
     if known == thread.version:
         return HttpResponse(status=204)
     return render(request, "llmapp/partials/thread.html", {"thread": thread})
-
-
-def _find(request: HttpRequest, id: uuid.UUID | None) -> Conversation | None:
-    if id is None:
-        return None
-    try:
-        return find_conversation(request.user, id)
-    except NotThere:
-        raise Http404 from None
 
 
 def _context(request: HttpRequest, conversation: Conversation | None, thread: Thread) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from llmapp.runs.access import NotThere, agents_for, find_conversation
 from llmapp.runs.owner import is_visitor
 
 from .away import or_away
-from .chat import basics, finished, news
+from .chat import basics, finished, news, thread_of
 from .thread import Thread
 
 
@@ -30,7 +30,7 @@ from .thread import Thread
 async def embedded(request: HttpRequest, agent: str, conversation: uuid.UUID | None = None) -> HttpResponse:
     """Show a new chat with an agent, or one that it had; to who may not use it without an account, the way there.
 
-    With `?thread=VERSION` only the messages, if they are others by now.
+    `?before=MESSAGE` and `?thread=VERSION` are those of the chat page.
     """
     response = finished(request, await _answer_or_away(request, agent, conversation))
     # Older browsers read this one, and a site's middleware would say DENY.
@@ -51,12 +51,13 @@ def _answer(request: HttpRequest, slug: str, id: uuid.UUID | None) -> HttpRespon
         request.user = identity.owner
     try:
         conversation = _find(identity.owner, slug, id)
+        thread = thread_of(request, conversation)
     except NotThere:
         # It was deleted, or is of somebody who used this browser before: the page forgets it and begins anew.
-        return _page(request, identity.owner, slug, None, status=404)
+        return _page(request, identity.owner, slug, None, Thread.of(None), status=404)
     if known is not None:
-        return news(request, Thread.of(conversation), known)
-    return _page(request, identity.owner, slug, conversation)
+        return news(request, thread, known)
+    return _page(request, identity.owner, slug, conversation, thread)
 
 
 def _visit(request: HttpRequest, slug: str, begins: bool) -> Identity | None:
@@ -81,9 +82,9 @@ def _unknown(request: HttpRequest, known: str | None) -> HttpResponse:
 
 
 def _page(
-    request: HttpRequest, owner: Any, slug: str, conversation: Conversation | None, status: int = 200
+    request: HttpRequest, owner: Any, slug: str, conversation: Conversation | None, thread: Thread, status: int = 200
 ) -> HttpResponse:
-    context = _context(request, owner, slug, conversation)
+    context = _context(request, owner, slug, conversation, thread)
     context["config"]["gone"] = status == 404
     return render(request, "llmapp/embedded.html", context, status=status)
 
@@ -98,9 +99,11 @@ def _find(owner: Any, slug: str, id: uuid.UUID | None) -> Conversation | None:
     return conversation
 
 
-def _context(request: HttpRequest, owner: Any, slug: str, conversation: Conversation | None) -> dict[str, Any]:
+def _context(
+    request: HttpRequest, owner: Any, slug: str, conversation: Conversation | None, thread: Thread
+) -> dict[str, Any]:
     agent = agents_for(owner).filter(slug=slug).first()
-    context = basics(request, owner, conversation, Thread.of(conversation), agent)
+    context = basics(request, owner, conversation, thread, agent)
     context["config"] |= {"page": reverse("llmapp:embedded", args=[slug]), "embedded": slug}
     return context | {"base": "llmapp/embedded_base.html", "embedded": True, "agents": [agent] if agent else []}
 

@@ -30,6 +30,9 @@ def page_strings() -> Strings:
         **_sidebar(),
         **{f"cause.{kind}": sentences.cause(kind) for kind in ErrorKind},
         **{f"problem.{kind}": sentence for kind, sentence in problems().items()},
+        "earlier.shown": forms(
+            lambda n: ngettext("{count} earlier message is shown.", "{count} earlier messages are shown.", n)
+        ),
         "meta.tokens": forms(lambda n: ngettext("{count} token", "{count} tokens", n)),
         "meta.tokens_in": forms(lambda n: ngettext("{count} token in", "{count} tokens in", n)),
         "meta.tokens_out": forms(lambda n: ngettext("{count} token out", "{count} tokens out", n)),

@@ -1,4 +1,7 @@
-"""A conversation as the page shows it: questions, and what the runs that answered them left."""
+"""A conversation as the page shows it: questions, and what the runs that answered them left.
+
+A part of it at a time, so that a page costs the same however long the conversation is.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,11 @@ from django.utils.translation import gettext_lazy as _
 from llmapp.core.run_state import RunStatus
 from llmapp.models import Conversation, Message, Run
 from llmapp.runs import sentences
+from llmapp.runs.access import NotThere
+from llmapp.runs.thread import in_order, messages_to
+
+#: Questions, with their answers, that a page shows at once.
+EXCHANGES = 20
 
 #: How the ends are called that are not a whole answer.
 TITLES: dict[str, Promise | str] = {
@@ -74,27 +82,44 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """The path of a conversation that is shown. `version` changes when anything on it does."""
+    """A part of the path of a conversation: the newest exchanges, or some before those.
+
+    `version` changes when anything on it does. There is more before the message `earlier`; None at the start.
+    """
 
     exchanges: list[Exchange]
     version: str
+    earlier: uuid.UUID | None = None
 
     @classmethod
     def of(cls, conversation: Conversation | None) -> Thread:
+        """Return the newest exchanges."""
         if conversation is None:
             return cls([], "")
-        # The leaf comes with the runs, in one statement: a run that ends just now would be shown without its answer.
+        # The leaf comes with the newest run, in one statement: a run that ends just now would be shown without its
+        # answer. Only the newest run can be active; what the others left does not change any more.
         rows = conversation.runs.filter(parent=None).select_related("agent").annotate(leaf=F("conversation__leaf"))
-        runs = list(rows.order_by("created_at"))
-        end = runs[-1].leaf if runs else conversation.leaf_id
-        active = next((run for run in runs if run.active), None)
-        leaf = active.message_id if active else end
-        messages = {message.pk: message for message in conversation.messages.all()}
-        path: list[Message] = []
-        while leaf is not None and (message := messages.get(leaf)) is not None:
-            path.append(message)
-            leaf = message.parent_id
-        return cls(_exchanges(path[::-1], runs), _version(end, runs))
+        newest = rows.order_by("-created_at").first()
+        leaf = conversation.leaf_id if newest is None else newest.message_id if newest.active else newest.leaf
+        return cls._up_to(leaf, newest)
+
+    @classmethod
+    def before(cls, conversation: Conversation, message: uuid.UUID) -> Thread:
+        """Return the exchanges before a message. Raises `NotThere` where the conversation has no such message."""
+        found = conversation.messages.filter(pk=message).values_list("parent").first()
+        if found is None:
+            raise NotThere
+        return cls._up_to(found[0], None)
+
+    @classmethod
+    def _up_to(cls, leaf: uuid.UUID | None, newest: Run | None) -> Thread:
+        path = in_order(messages_to(leaf, questions=EXCHANGES), leaf)
+        asked = Run.objects.filter(message__in=[m.pk for m in path if m.role == Message.Role.USER], parent=None)
+        runs = list(asked.select_related("agent").order_by("created_at"))
+        if newest is not None:
+            # As it was when the leaf was read.
+            runs = [newest if run.pk == newest.pk else run for run in runs if run.created_at <= newest.created_at]
+        return cls(_exchanges(path, runs), _version(leaf, runs), path[0].pk if path and path[0].parent_id else None)
 
 
 def _exchanges(path: list[Message], runs: Sequence[Run]) -> list[Exchange]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from llmapp.api.auth import Identity
 from llmapp.api.bridge import in_thread
 from llmapp.models import Conversation
 from llmapp.runs import actions, lease
+from tests.support.conversations import grown
 
 from .support import code, post
 
@@ -256,6 +258,37 @@ async def test_messages_are_the_path_that_is_shown(client: AsyncClient, person: 
     assert (answered["run"], answered["status"], answered["complete"]) == (str(again.pk), "completed", True)
     by_our_id = await client.get(f"{LIST}{run.conversation_id}/messages")
     assert (await body_of(by_our_id))["messages"] == [asked, answered]
+
+
+@pytest.mark.parametrize(
+    "query, shown",
+    [
+        ({}, range(10)),
+        ({"limit": "3"}, range(7, 10)),
+        ({"limit": "500"}, range(10)),
+        ({"before": 6}, range(6)),
+        ({"before": 6, "limit": "2"}, range(4, 6)),
+        ({"before": 0, "limit": "2"}, []),
+    ],
+)
+async def test_a_part_of_the_messages(
+    client: AsyncClient, person: Any, agent: Any, query: dict[str, Any], shown: Sequence[int]
+) -> None:
+    """From the first to the last, as always; `before` is an id that the answer had."""
+    conversation = await in_thread(grown, person, agent, 10)
+    path = f"{LIST}{conversation.pk}/messages"
+    whole = (await body_of(await client.get(path)))["messages"]
+    if "before" in query:
+        query = {**query, "before": whole[query["before"]]["id"]}
+    part = (await body_of(await client.get(path, query)))["messages"]
+    assert part == [whole[n] for n in shown]
+
+
+@pytest.mark.parametrize("query", [{"limit": "0"}, {"limit": "501"}, {"before": "nobody"}, {"before": "\0"}])
+async def test_a_part_that_cannot_be_found(client: AsyncClient, person: Any, agent: Any, query: dict[str, str]) -> None:
+    conversation = await in_thread(grown, person, agent, 2)
+    response = await client.get(f"{LIST}{conversation.pk}/messages", query)
+    assert (response.status_code, code(response)) == (422, "invalid_field")
 
 
 # --- cost -----------------------------------------------------------------------------------

@@ -20,7 +20,9 @@ from llmapp import tokens
 from llmapp.core.errors import ErrorKind
 from llmapp.core.run_state import RunStatus
 from llmapp.models import AgentSettings, Conversation, Message, Run
+from llmapp.views import thread
 from llmapp.views.thread import Thread
+from tests.support.conversations import grown
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -207,6 +209,58 @@ def test_the_thread_alone_comes_only_when_it_has_changed(page: Client, exchange:
     assert fresh.status_code == 200
     assert len(articles(fresh.content.decode())) == 4
     assert b"<html" not in fresh.content
+
+
+def questions(content: str) -> list[str]:
+    return re.findall(r"Number \d+\.(?=</div>)", content)
+
+
+def numbers(first: int, last: int) -> list[str]:
+    return [f"Number {n}." for n in range(first, last)]
+
+
+@pytest.mark.parametrize("address", ["/chat/{}/", "/chat/embed/scripted/{}/"])
+def test_the_end_of_a_long_conversation_is_shown_and_leads_to_what_is_before(
+    page: Client, person: Any, agent: AgentSettings, address: str
+) -> None:
+    """As pages, and as what an open page asks for: the same messages, each once."""
+    path = address.format(grown(person, agent, 90).pk)
+    content = page.get(path).content.decode()
+    for first, last in [(25, 45), (5, 25), (0, 5)]:
+        assert questions(content) == numbers(first, last)
+        assert len(articles(content)) == 2 * (last - first)
+        earlier = re.search(r'href="(\?before=[^"]+)"', content)
+        assert bool(earlier) == bool(first)
+        if earlier:
+            content = page.get(path + earlier[1]).content.decode()
+            part = page.get(f"{path}{earlier[1]}&thread=").content.decode()
+            assert (questions(part), articles(part)) == (questions(content), articles(content))
+            assert "<html" not in part
+
+
+def test_what_stands_before_another_conversations_message_is_not_there(
+    page: Client, person: Any, agent: AgentSettings
+) -> None:
+    here, there = grown(person, agent, 4), grown(person, agent, 4)
+    for before in (here.leaf_id, there.leaf_id, uuid.uuid4(), "1"):
+        answer = page.get(f"/chat/{here.pk}/?before={before}&thread=")
+        assert answer.status_code == (200 if before == here.leaf_id else 404)
+
+
+def test_a_run_that_starts_while_the_page_is_made_is_not_shown_as_another_ones_end(
+    exchange: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread is that of one moment: a try that began after it waits for the next look."""
+    first = exchange("q", "half", status=RunStatus.INCOMPLETE)
+    read = thread.messages_to
+
+    def read_while_it_starts(*args: Any, **kwargs: Any) -> Any:
+        exchange("q", again=first, status=RunStatus.QUEUED)
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(thread, "messages_to", read_while_it_starts)
+    (shown,) = Thread.of(Conversation.objects.get()).exchanges
+    assert [(answer.run.pk, answer.raw) for answer in shown.answers] == [(first.pk, ["half"])]
 
 
 def test_who_may_use_no_agent_is_told_so(page: Client, person: Any) -> None:

@@ -44,8 +44,8 @@ async def test_several_turns_on_one_socket_are_one_path(
         await execute(await in_thread(Run.objects.order_by("-created_at").first))
         await socket.hear("run", status="completed")
     leaf = await in_thread(lambda: Conversation.objects.get(pk=chat.pk).leaf_id)
-    path = await in_thread(thread.path_to, chat, leaf)
-    assert [message.role for message in path] == ["user", "assistant"] * 3
+    told = await in_thread(thread.history, leaf)
+    assert [message.role for message in told] == ["user", "assistant"] * 3
 
 
 async def test_an_ended_run_is_followed_on_request(ended: Run, socket: Socket) -> None:

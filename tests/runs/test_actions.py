@@ -293,8 +293,8 @@ def test_a_conversation_that_was_read_long_ago_is_read_again(person: Any, agent:
         run = submit(person, f"number {number}", conversation=opened).run
         process.execute(run.pk)
         actions.rename(Conversation.objects.get(), f"renamed {number}")
-    path = thread.path_to(opened, Conversation.objects.get().leaf_id)
-    assert [m.role for m in path] == ["user", "assistant"] * 3
+    told = thread.history(Conversation.objects.get().leaf_id)
+    assert [message.role for message in told] == ["user", "assistant"] * 3
     assert Conversation.objects.get().title == "renamed 2"
 
 

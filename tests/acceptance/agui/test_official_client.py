@@ -19,7 +19,7 @@ from llmapp.models import Conversation, Message, Run
 from llmapp.runs import actions, lease, sweeper
 from llmapp.runs.clock import db_now
 from llmapp.runs.hub import get_hub
-from llmapp.runs.thread import as_snapshot, path_to
+from llmapp.runs.thread import snapshot
 from llmapp.runs.worker import WorkerProcess
 from tests.runs.support import events_of, text_of, wait_until
 
@@ -133,7 +133,7 @@ def test_every_kind_of_run_is_accepted(
     assert (turn.accepted, turn.error) == (True, None)
     assert turn.events == types
     conversation = Conversation.objects.get()
-    stored = as_snapshot(path_to(conversation, conversation.leaf_id))
+    stored = snapshot(conversation.leaf_id)
     assert [m for m in turn.messages if m["role"] != "reasoning"] == stored
 
 
@@ -193,7 +193,7 @@ def test_a_thread_of_three_turns(
     answer = ("assistant", "Well, **yes**. 🙂")
     assert turns[-1].said == [("user", "a"), answer, ("user", "b"), answer, ("user", "c"), answer]
     conversation = Conversation.objects.get(client_id="t")
-    stored = as_snapshot(path_to(conversation, conversation.leaf_id))
+    stored = snapshot(conversation.leaf_id)
     assert [m for m in turns[-1].messages if m["role"] != "reasoning"] == stored
 
 

@@ -10,6 +10,7 @@ import { pointsIn } from "./text.js";
 import { uuid4 } from "./uuid.js";
 import { announce } from "./view/announcer.js";
 import { find } from "./view/dom.js";
+import { Earlier } from "./view/earlier.js";
 import { Painter } from "./view/painter.js";
 import { Thread } from "./view/thread.js";
 
@@ -56,6 +57,12 @@ export class Conversation {
     composer.addEventListener("send", ({ detail }) => this.say(detail));
     composer.addEventListener("stop", () => this.stop());
     find("thread-place").addEventListener("click", (event) => this.#clicked(event));
+    new Earlier({
+      thread: this.#thread,
+      scroll,
+      load: (before) => this.#fetchThread({ before, thread: "" }),
+      failed: () => notices.refuse(t("refused.other")),
+    });
     picker.addEventListener("chosen", ({ detail }) => (this.#agent = detail));
   }
 
@@ -210,9 +217,9 @@ export class Conversation {
     else this.#dispatch();
   }
 
-  async #fetchThread() {
-    const url = `${config.page}${this.id}/?thread=${this.#thread.version}`;
-    const response = await fetch(url, { redirect: "manual" });
+  // Return the newest messages, or null when they are those that are here; with `before`, those before a message.
+  async #fetchThread(query = { thread: this.#thread.version }) {
+    const response = await fetch(`${config.page}${this.id}/?${new URLSearchParams(query)}`, { redirect: "manual" });
     if (response.type === "opaqueredirect") this.#connection.close(SIGNED_OUT);
     if (response.status === 404) this.#connection.close(GONE);
     return response.status === 200 ? response.text() : null;

@@ -27,6 +27,14 @@ export class Scroll {
     this.#showButton();
   }
 
+  // Do something that puts more above what is seen, which stays where it is.
+  hold(change) {
+    const end = () => this.#column.getBoundingClientRect().bottom;
+    const before = end();
+    change();
+    this.#scroller.scrollTop += end() - before;
+  }
+
   // Internal
 
   get #distance() {

@@ -76,15 +76,34 @@ export class Thread {
     return this.#answers.get(id);
   }
 
-  // Take over what the server shows now. Unsent questions and answers that are being written stay.
+  // Take over what the server shows now, which is the end of the thread: what stands before that stays. So do unsent
+  // questions and answers that are being written.
   reconcile(html) {
-    const fresh = find("thread", page(html).body);
+    const { body } = page(html);
+    const fresh = find("thread", body);
+    const earlier = this.#before(fresh.firstElementChild);
     const articles = [...fresh.children].map((article) => this.#keep(article));
     const unsent = [...this.#list.children].filter(({ dataset }) => dataset.state === "sending");
     const keys = new Set(articles.map(({ dataset }) => dataset.key));
-    this.#list.replaceChildren(...articles, ...unsent.filter(({ dataset }) => !keys.has(dataset.key)));
+    this.#list.replaceChildren(...earlier, ...articles, ...unsent.filter(({ dataset }) => !keys.has(dataset.key)));
     this.#list.dataset.thread = fresh.dataset.thread;
+    if (!earlier.length) this.#setEarlier(find("earlier", body));
     if (articles.length) find("empty")?.remove();
+  }
+
+  // The message before which the server has more to show; null when all are here.
+  get earlier() {
+    return find("earlier", this.#place)?.dataset.earlier ?? null;
+  }
+
+  // Put what the server shows of it above everything else. Returns the new articles, from the first to the last.
+  prepend(html) {
+    const { body } = page(html);
+    const articles = [...find("thread", body).children].map((article) => document.adoptNode(article));
+    this.#dress(articles);
+    this.#list.prepend(...articles);
+    this.#setEarlier(find("earlier", body));
+    return articles;
   }
 
   // Internal
@@ -95,6 +114,21 @@ export class Thread {
 
   #article(key) {
     return [...this.#list.children].find(({ dataset }) => dataset.key === key) ?? null;
+  }
+
+  // What stands before an article of the server's, if it is here.
+  #before(article) {
+    const articles = [...this.#list.children];
+    const at = articles.findIndex(({ dataset }) => dataset.key === article?.dataset.key);
+    return articles.slice(0, Math.max(at, 0));
+  }
+
+  // The button stays the same one, and keeps the focus.
+  #setEarlier(fresh) {
+    const mine = find("earlier", this.#place);
+    if (mine && fresh) mine.dataset.earlier = fresh.dataset.earlier;
+    else if (mine) mine.remove();
+    else if (fresh) this.#list.before(document.adoptNode(fresh));
   }
 
   // What the page follows itself it has at first hand, unless the server says that it is over.
