@@ -17,7 +17,7 @@ from unittest import mock
 
 from tests.support.site import Site
 
-from . import machine, processes
+from . import machine, provider
 from .provider import WARM_UP
 from .stacks import TOML
 
@@ -69,7 +69,7 @@ def main() -> None:
     for line in [*machine.head(), *machine.warnings(1), f"stack: {options.stack}", ""]:
         print(line)
     with (
-        processes.provider(1000, 5) as url,
+        provider.running(1000, 5) as url,
         tempfile.TemporaryDirectory() as folder,
         mock.patch.dict(os.environ, {"LLMAPP_TEST_STACK": options.stack}),
         Site(Path(folder) / "home", TOML.format(url=url)) as site,
