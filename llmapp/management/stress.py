@@ -82,34 +82,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(url: str, streams: int, seconds: int, say: Say) -> None:
     """Raises `CommandError` when the site does not keep up, and when nothing can be measured."""
-    for name, given, most in (("--streams", streams, 5000), ("--seconds", seconds, 600)):
-        if not 1 <= given <= most:
-            raise CommandError(_("{name} must be from 1 to {most}.").format(name=name, most=most))
-    local_port = reach(url)
-    workers = list(lease.present_workers())
-    if not workers:
-        raise CommandError(_("No worker is there. Start one: {command}").format(command=worker_command()))
-    place = look_around(workers, local_port)
-    slots = sum(worker.concurrency for worker in workers) - Run.objects.filter(worker__in=workers).count()
-    notes = [*about_place(url, place), *about_files(streams, place)]
-    if slots < streams:
-        notes.append(_("{slots} answers at a time have room in the workers.").format(slots=max(slots, 0)))
-    tokens = figures.tokens_for(seconds, RATE, streams)
-    patience = tokens / RATE + GRACE
-    with (
-        ended_by_sigterm(),
-        stress_site.prepared(streams + 1, tokens, RATE, WARM_UP + streams / STARTS + patience + GRACE) as people,
-    ):
-        requests = [request(url, token, tokens) for token in people]
-        warm_up(url, request(url, people[-1], WARM_UP_TOKENS))
-        measured, busy = measure(requests[:streams], patience, place, streams * tokens)
-        say(f"{_('streams'):>7}{figures.header(_)}")
-        say(f"{streams:>7}{figures.row([measured])}")
-        for note in notes:
-            say(note)
-    if missed := what_was_missed(measured, slots, streams, busy):
+    check_range("--streams", streams, 5000)
+    check_range("--seconds", seconds, 600)
+    port = reach(url)
+    workers = present_workers()
+    place, room = look_around(workers, port), room_in(workers)
+    notes = [*about_place(url, place), *about_files(streams, place), *about_room(streams, room)]
+    measured, busy = put_to_the_test(url, streams, seconds, place)
+    for line in table(streams, measured, notes):
+        say(line)
+    if missed := what_was_missed(measured, room, streams, busy):
         raise CommandError(_("Not ok: {missed}").format(missed=missed))
     say(verdict(measured, streams))
+
+
+def check_range(name: str, given: int, most: int) -> None:
+    if not 1 <= given <= most:
+        raise CommandError(_("{name} must be from 1 to {most}.").format(name=name, most=most))
+
+
+def table(streams: int, measured: Measured, notes: Sequence[str]) -> list[str]:
+    return [f"{_('streams'):>7}{figures.header(_)}", f"{streams:>7}{figures.row([measured])}", *notes]
 
 
 # --- who is there ---------------------------------------------------------------------------
@@ -133,6 +126,18 @@ def reach(url: str) -> int | None:
             _("No web server answers at {url} ({why}). Say where yours is: --url.").format(url=url, why=why)
         ) from None
     return address[1] if is_local else None
+
+
+def present_workers() -> list[Worker]:
+    """Return the workers that take runs. Raises `CommandError` when there is none."""
+    if workers := list(lease.present_workers()):
+        return workers
+    raise CommandError(_("No worker is there. Start one: {command}").format(command=worker_command()))
+
+
+def room_in(workers: Sequence[Worker]) -> int:
+    """Return how many more answers these can work on at a time."""
+    return sum(worker.concurrency for worker in workers) - Run.objects.filter(worker__in=workers).count()
 
 
 def look_around(workers: Sequence[Worker], local_port: int | None) -> Place:
@@ -181,6 +186,12 @@ def about_files(streams: int, place: Place) -> list[str]:
     return notes
 
 
+def about_room(streams: int, room: int) -> list[str]:
+    if room >= streams:
+        return []
+    return [_("{room} answers at a time have room in the workers.").format(room=max(room, 0))]
+
+
 def _too_few_files(who: str, allowed: int, needed: int) -> str:
     text = _("Too few open files: {who} may have {allowed} and needs about {needed} (ulimit -n).")
     return text.format(who=who, allowed=allowed, needed=needed)
@@ -189,14 +200,29 @@ def _too_few_files(who: str, allowed: int, needed: int) -> str:
 # --- the test -------------------------------------------------------------------------------
 
 
+def put_to_the_test(url: str, streams: int, seconds: int, place: Place) -> tuple[Measured, Busy]:
+    """Make what is needed, measure, and remove it again. Raises `CommandError` when nothing can be measured."""
+    tokens = figures.tokens_for(seconds, RATE, streams)
+    patience = tokens / RATE + GRACE
+    at_most = WARM_UP + streams / STARTS + patience + GRACE
+    with ended_by_signals(), stress_site.prepared(streams + 1, tokens, RATE, at_most) as people:
+        warm_up(url, request(url, people.pop(), WARM_UP_TOKENS))
+        return measure([request(url, token, tokens) for token in people], patience, place, streams * tokens)
+
+
 @contextlib.contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """Take SIGTERM for a Ctrl-C: what was made is removed then, too."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def ended_by_signals() -> Iterator[None]:
+    """Take a SIGTERM, and a terminal that is closed, for a Ctrl-C: what was made is removed then, too."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        # Under `nohup` it is meant to go on.
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def request(url: str, token: str, tokens: int) -> dict[str, Any]:
@@ -251,14 +277,14 @@ def measure(requests: list[dict[str, Any]], patience: float, place: Place, expec
 # --- what it means --------------------------------------------------------------------------
 
 
-def what_was_missed(measured: Measured, slots: int, streams: int, busy: Busy) -> str | None:
+def what_was_missed(measured: Measured, room: int, streams: int, busy: Busy) -> str | None:
     """Return which limit was missed and what to do; None when none was."""
-    if slots < streams:
+    if room < streams:
         text = _(
-            "the workers have room for {slots} of {streams} answers. Start more of them, or give them more "
+            "the workers have room for {room} of {streams} answers. Start more of them, or give them more "
             "concurrency (`celery -c`, `serve --concurrency`)."
         )
-        return text.format(slots=max(slots, 0), streams=streams)
+        return text.format(room=max(room, 0), streams=streams)
     if measured.errors:
         text = ngettext(
             "{number} stream failed: {first}. The logs of the web and worker processes say more.",

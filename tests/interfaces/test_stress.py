@@ -215,7 +215,7 @@ def changed(**values: Any) -> Measured:
 
 
 @pytest.mark.parametrize(
-    "measured, slots, busy, words",
+    "measured, room, busy, words",
     [
         (WELL, 50, CALM, None),
         # At the limit is within it.
@@ -234,8 +234,8 @@ def changed(**values: Any) -> Measured:
         (changed(p99=999.0), 50, Busy(0.5, None, 0.95), "The web processes use a whole core each"),
     ],
 )
-def test_what_was_missed(measured: Measured, slots: int, busy: Busy, words: str | None) -> None:
-    said = stress.what_was_missed(measured, slots, 50, busy)
+def test_what_was_missed(measured: Measured, room: int, busy: Busy, words: str | None) -> None:
+    said = stress.what_was_missed(measured, room, 50, busy)
     assert said is None if words is None else words in str(said)
 
 
