@@ -40,12 +40,12 @@ def row(streams: int, stack: str, repeats: Sequence[Measured]) -> str:
 
 
 def why(repeats: Sequence[Measured]) -> str:
-    """Say what went wrong, and why there is no delay."""
+    """Say what went wrong, and what the delays are those of if not of the time when all streams ran."""
     said = ""
     if errors := [error for one in repeats for error in one.errors]:
         said += f"  {len(errors)} errors, the first: {errors[0]}"
-    if not all(one.steady for one in repeats):
-        said += "  the first stream was over before the last one began: more --seconds"
+    if any(one.p50 is not None and not one.steady for one in repeats):
+        said += "  never all streams at once: delays of all tokens, or more --seconds"
     return said
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -102,7 +103,10 @@ def check_range(name: str, given: int, most: int) -> None:
 
 
 def table(streams: int, measured: Measured, notes: Sequence[str]) -> list[str]:
-    return [f"{_('streams'):>7}{figures.header(_)}", f"{streams:>7}{figures.row([measured])}", *notes]
+    lines = [f"{_('streams'):>7}{figures.header(_)}", f"{streams:>7}{figures.row([measured])}", *notes]
+    if measured.p50 is not None and not measured.steady:
+        lines.append(_("The answers never ran all at once: the delays are those of all tokens."))
+    return lines
 
 
 # --- who is there ---------------------------------------------------------------------------
@@ -321,8 +325,8 @@ def verdict(measured: Measured, streams: int) -> str:
     if measured.p99 is None:
         return _("Ok, as far as can be told: all tokens arrived. Delays were not measured.")
     text = ngettext(
-        "Ok: {streams} answer at a time, no token lost, and 99 of 100 are there within {p99:.0f} ms.",
-        "Ok: {streams} answers at a time, no token lost, and 99 of 100 are there within {p99:.0f} ms.",
+        "Ok: {streams} answer at a time, no token lost, and 99 of 100 are there within {p99} ms.",
+        "Ok: {streams} answers at a time, no token lost, and 99 of 100 are there within {p99} ms.",
         streams,
     )
-    return text.format(streams=streams, p99=measured.p99)
+    return text.format(streams=streams, p99=math.ceil(measured.p99))

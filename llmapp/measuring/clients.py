@@ -37,7 +37,7 @@ class Job:
 
 @dataclass(slots=True)
 class Result:
-    #: Microseconds from each token's making to its arrival, while all streams ran.
+    #: Microseconds from each token's making to its arrival, while all streams ran; of all tokens if they never did.
     delays: list[int] = field(default_factory=list)
     #: Microseconds from the request to the first token, of each stream.
     first: list[int] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Result:
     tokens: list[int] = field(default_factory=list)
     #: What went wrong, in words.
     errors: list[str] = field(default_factory=list)
-    #: Seconds from the moment when all streams ran to the moment when the first one ended.
+    #: Seconds from the moment when all streams ran to the moment when the first one ended; 0 if they never did.
     steady: float = 0.0
 
 
@@ -143,11 +143,17 @@ class Clients:
             self._all_since = now()
 
     def _settle(self) -> None:
-        """Keep the tokens that were made while all streams ran: the start of a crowd is another question."""
-        if self._all_since is None or self._over is None:
-            return
-        self.result.steady = max(0.0, (self._over - self._all_since) / 1e6)
-        self.result.delays = [old for at, old in self._arrivals if self._all_since <= at - old < self._over]
+        """Keep the tokens that were made while all streams ran: the start of a crowd is another question.
+
+        Where they never did, because some had to wait for others or came seconds late, keep all.
+        """
+        since, over = self._all_since, self._over
+        if since is not None and over is not None:
+            self.result.delays = [old for at, old in self._arrivals if since <= at - old < over]
+        if since is not None and over is not None and self.result.delays:
+            self.result.steady = (over - since) / 1e6
+        else:
+            self.result.delays = [old for _at, old in self._arrivals]
 
 
 def main(kind: type[Clients] = Clients) -> None:

@@ -25,7 +25,7 @@ class Measured:
     memory: float | None
     lost: int
     errors: list[str]
-    #: Seconds for which all streams ran together. Delays are those of that time.
+    #: Seconds for which all streams ran together. Delays are those of that time; with 0, of all tokens.
     steady: float = 0.0
 
 

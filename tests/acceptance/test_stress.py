@@ -25,7 +25,8 @@ for model in apps.get_models():
 print("duties", apps.get_model("llmapp", "Duty").objects.exclude(name="sweep").count())
 """
 CLAIMED = "from llmapp.models import Run; print('claimed', Run.objects.filter(status='in_progress').count())"
-WITHIN = 30
+#: Seconds in which what has to happen happens, on a busy machine too. The test that is broken off takes longer.
+WITHIN, LONG = 60, "120"
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +79,7 @@ def test_a_site_that_keeps_up(own: Site) -> None:
 @pytest.mark.parametrize("how, code", [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGHUP, 130)])
 def test_an_interrupted_one_leaves_nothing(own: Site, how: signal.Signals, code: int) -> None:
     before = rows(own)
-    process = stress(own, "--streams", "3", "--seconds", "60")
+    process = stress(own, "--streams", "3", "--seconds", LONG)
     wait_until_it_runs(own, process)
     process.send_signal(how)
     said, _ = process.communicate(timeout=WITHIN)
@@ -90,7 +91,7 @@ def test_an_interrupted_one_leaves_nothing(own: Site, how: signal.Signals, code:
 def test_a_killed_one_is_tidied_up_after(own: Site) -> None:
     """Until its time is over the next one waits; then it removes what it finds."""
     before = rows(own)
-    process = stress(own, "--streams", "3", "--seconds", "60")
+    process = stress(own, "--streams", "3", "--seconds", LONG)
     wait_until_it_runs(own, process)
     process.kill()
     process.communicate()

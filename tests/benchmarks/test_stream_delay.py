@@ -14,7 +14,7 @@ from llmapp.measuring.figures import Measured
 
 WELL = Measured(3.1, 9.9, 80.0, 400.0, 150.0, 0, [], steady=3.0)
 FAILED = Measured(None, None, None, None, None, 500, ["429: too many", "x"], steady=0.0)
-NEVER_TOGETHER = Measured(None, None, 80.0, 400.0, 150.0, 0, [], steady=0.0)
+NEVER_TOGETHER = Measured(3.1, 9.9, 80.0, 400.0, 150.0, 0, [], steady=0.0)
 
 
 def test_the_table_is_straight() -> None:
@@ -26,7 +26,7 @@ def test_the_table_is_straight() -> None:
     "repeats, words",
     [
         ([WELL, WELL], ""),
-        ([NEVER_TOGETHER], "the first stream was over before the last one began: more --seconds"),
+        ([NEVER_TOGETHER], "never all streams at once: delays of all tokens"),
         ([WELL, FAILED], "2 errors, the first: 429: too many"),
     ],
 )

@@ -206,7 +206,7 @@ def test_users_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- what is said ---------------------------------------------------------------------------
 
-WELL = Measured(p50=3.0, p99=9.0, first=80.0, cpu=400.0, memory=150.0, lost=0, errors=[])
+WELL = Measured(p50=3.0, p99=9.0, first=80.0, cpu=400.0, memory=150.0, lost=0, errors=[], steady=10.0)
 CALM = Busy(machine=0.2, worker=0.2, web=0.2)
 
 
@@ -251,11 +251,27 @@ def test_advice_when_nothing_is_full(vendor: str, words: str, monkeypatch: pytes
     "measured, words",
     [
         (WELL, "Ok: 50 answers at a time, no token lost, and 99 of 100 are there within 9 ms."),
+        (changed(p99=9.1), "Ok: 50 answers at a time, no token lost, and 99 of 100 are there within 10 ms."),
         (changed(p99=None), "Ok, as far as can be told"),
     ],
 )
 def test_the_verdict(measured: Measured, words: str) -> None:
     assert stress.verdict(measured, 50).startswith(words)
+
+
+@pytest.mark.parametrize(
+    "measured, more",
+    [
+        (WELL, []),
+        (changed(p50=None, p99=None, steady=0.0), []),
+        (changed(steady=0.0), ["The answers never ran all at once: the delays are those of all tokens."]),
+    ],
+)
+def test_the_table(measured: Measured, more: list[str]) -> None:
+    head, figures, *notes = stress.table(50, measured, ["a note"])
+    assert len(head) == len(figures)
+    assert figures.split()[0] == "50"
+    assert notes == ["a note", *more]
 
 
 @pytest.mark.parametrize(

@@ -87,10 +87,18 @@ async def test_delays_are_those_of_the_time_when_all_streams_ran() -> None:
     assert result.steady > 0
 
 
-async def test_streams_that_never_ran_together_have_no_delays() -> None:
+async def test_streams_that_never_ran_together_have_the_delays_of_all_tokens() -> None:
     result = await ask(sending(event(0)), streams=2, starts=10)
     assert result.tokens == [1, 1]
-    assert (result.delays, result.steady) == ([], 0.0)
+    assert (len(result.delays), result.steady) == (2, 0.0)
+
+
+async def test_so_have_those_whose_tokens_were_all_made_before() -> None:
+    """Late by more than the streams last: that is what has to be seen."""
+    late = partial(event, 2_000_000)
+    result = await ask(sending(late, late, late))
+    assert (len(result.delays), result.steady) == (3, 0.0)
+    assert min(result.delays) >= 2_000_000
 
 
 async def refuse(request: web.Request) -> web.StreamResponse:

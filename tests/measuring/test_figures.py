@@ -37,6 +37,7 @@ def test_a_number(value: float, text: str) -> None:
         ([3.1], "3.1"),
         # Within a tenth of the median, or within what the table shows, a range says nothing.
         ([10.0, 10.5, 10.9], "10.5"),
+        ([10.0, 11.2], "10.6 (10-11.2)"),
         ([0.01, 0.02, 0.05], "0.0"),
         ([3.1, 2.9, 4.0], "3.1 (2.9-4)"),
         ([0, 0, 7], "0 (0-7)"),
