@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV := .venv/bin
+PEERS := litellm chainlit open-webui
 
 .DEFAULT_GOAL := help
 
@@ -39,6 +40,16 @@ messages: ## Collect what people read, and compile the translations
 	cd llmapp && ../$(VENV)/django-admin makemessages --all --no-location --no-wrap
 	cd llmapp && ../$(VENV)/django-admin compilemessages
 
+bench-peers: $(PEERS:%=benchmarks/peers/%/installed) ## Install what the benchmarks compare us with, each on its own
+
+# torch comes first: its build for the CPU where pip finds one, and not several GB for a GPU.
+benchmarks/peers/%/installed: benchmarks/peers-%.txt
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install -q --upgrade pip
+	! grep -q '^torch' $< || $(@D)/bin/pip install -q $$(grep '^torch' $<)
+	$(@D)/bin/pip install -q -r $<
+	touch $@
+
 constraints: ## Write down the exact versions that are installed
 	( head -1 constraints.txt; $(VENV)/pip freeze --exclude-editable --exclude build --exclude pyproject_hooks ) > constraints.new
 	mv constraints.new constraints.txt
@@ -49,4 +60,4 @@ diagram: ## Print the picture for docs/architecture.md
 ci: ## Do what has to pass, in this checkout
 	.ci/run
 
-.PHONY: help install run test test-all matrix lint format types messages constraints diagram ci
+.PHONY: help install run test test-all matrix lint format types messages bench-peers constraints diagram ci

@@ -18,7 +18,7 @@ from unittest import mock
 
 from tests.support.site import Site
 
-from . import machine, processes
+from . import machine, provider
 from .provider import WARM_UP
 from .settings import HEADER
 from .stacks import TOML
@@ -82,7 +82,7 @@ def main() -> None:
     for line in [*machine.head(), *machine.warnings(1), f"stack: {options.stack}", "", header()]:
         print(line, flush=True)
     with (
-        processes.provider(1000, 5) as url,
+        provider.running(1000, 5) as url,
         tempfile.TemporaryDirectory() as folder,
         mock.patch.dict(os.environ, {"LLMAPP_TEST_STACK": options.stack}),
         Site(

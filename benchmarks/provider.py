@@ -10,20 +10,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import re
+import subprocess
+import sys
+from collections.abc import Iterator
 from typing import Any, cast
 
-from .stamps import now, stamp
+from llmapp.backends.stamps import token
 
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
     b"Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
-#: Tokens of a paragraph. Text without an end would be one block for ever, which nobody writes.
-PARAGRAPH = 60
-
 #: A message with these words gets a short answer.
 WARM_UP, WARM_UP_TOKENS = "Warm up.", 5
 
@@ -42,6 +43,10 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._received += data
+        if self._received.startswith(b"GET ") and b"\r\n\r\n" in self._received:
+            self._received.clear()
+            self._answer_json({"object": "list", "data": [{"id": "bench", "object": "model", "owned_by": "bench"}]})
+            return
         if self._body is None and (length := LENGTH.search(self._received)) is not None:
             begins = self._received.find(b"\r\n\r\n") + 4
             self._body = slice(begins, begins + int(length[1])) if begins > 3 else None
@@ -65,8 +70,7 @@ class Connection(asyncio.Protocol):
         began = loop.time()
         for number in range(self._length(request)):
             await asyncio.sleep(began + number / self._rate - loop.time())
-            end = "\n\n" if (number + 1) % PARAGRAPH == 0 else " "
-            self._send({"content": stamp(now()) + end})
+            self._send({"content": token(number + 1)})
         self._send(
             {}, "stop", {"prompt_tokens": 20, "completion_tokens": self._tokens, "total_tokens": self._tokens + 20}
         )
@@ -94,7 +98,7 @@ class Connection(asyncio.Protocol):
     def _answer_whole(self) -> None:
         """Answer what a peer asks beside the chat, such as a title."""
         message = {"role": "assistant", "content": "ok"}
-        body = json.dumps(
+        self._answer_json(
             {
                 "id": "chatcmpl-1",
                 "object": "chat.completion",
@@ -103,9 +107,12 @@ class Connection(asyncio.Protocol):
                 "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
                 "usage": {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2},
             }
-        ).encode()
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
-        self._transport.write(head + body)
+        )
+
+    def _answer_json(self, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(data)
+        self._transport.write(head + data)
 
 
 async def serve(rate: float, tokens: int) -> None:
@@ -114,6 +121,18 @@ async def serve(rate: float, tokens: int) -> None:
     host, port = server.sockets[0].getsockname()
     print(f"listening {host}:{port}", flush=True)
     await server.serve_forever()
+
+
+@contextlib.contextmanager
+def running(rate: float, tokens: int) -> Iterator[str]:
+    """Start a provider, and give its base URL."""
+    command = [sys.executable, "-m", __name__, "--rate", str(rate), "--tokens", str(tokens)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield f"http://{process.stdout.readline().split()[1]}/v1"
+        finally:
+            process.terminate()
 
 
 def main() -> None:

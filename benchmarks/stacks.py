@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
-import subprocess
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
+from llmapp.measuring import clients
 from tests.support.site import Site
 
+from .peer_stacks import chainlit, litellm_proxy, open_webui
 from .provider import WARM_UP
-
-ROOT = Path(__file__).resolve().parent.parent
-PEERS = ROOT / "benchmarks" / "peers"
+from .running import Missing, Request, Running, ask, chat
 
 TOML = """
 [[providers]]
@@ -54,37 +47,6 @@ for number in range({count}):
     user, _ = get_user_model().objects.get_or_create(username=f"bench-{{number}}")
     print("person", tokens.issue(user), Conversation.objects.create(user=user, agent=agent).pk)
 """
-
-Request = dict[str, Any]
-
-
-class Missing(Exception):
-    """A stack that cannot be measured here, and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """A stack that is up."""
-
-    version: str
-    #: Asks for a short answer: the first run of a process imports and connects, which is another question.
-    warm_up: Request
-    #: One request for each of so many streams.
-    requests: list[Request]
-    #: What the events with tokens have in them.
-    marker: str
-    #: Processes by what they are: worker, web, proxy.
-    processes: dict[str, list[int]]
-
-
-def ask(url: str, body: Any, **headers: str) -> Request:
-    return {"method": "POST", "url": url, "headers": headers, "json": body}
-
-
-def chat(url: str, words: str = "Go on.") -> Request:
-    """Return a request in OpenAI's chat format."""
-    messages = [{"role": "user", "content": words}]
-    return ask(f"{url}/chat/completions", {"model": "bench", "stream": True, "messages": messages})
 
 
 @contextlib.contextmanager
@@ -138,6 +100,7 @@ def _llmapp(stack: str, provider: str, streams: int, over_http: bool = False) ->
                 [ask_one(site.url, *person) for person in people],
                 "TEXT_MESSAGE_CONTENT",
                 {"worker": site.workers(), "web": site.webs()},
+                clients.__name__ if over_http else "benchmarks.socket_clients",
             )
 
 
@@ -149,59 +112,10 @@ def _by_request(url: str, token: str, conversation: str, words: str = "Go on.") 
 
 def _by_socket(url: str, token: str, conversation: str, words: str = "Go on.") -> Request:
     return {
-        "socket": f"{url.replace('http', 'ws', 1)}/ws/conversations/{conversation}/",
+        "url": f"{url.replace('http', 'ws', 1)}/ws/conversations/{conversation}/",
         "headers": {"Authorization": f"Bearer {token}"},
         "frame": {"type": "send", "id": f"{words} {conversation}", "text": words},
     }
-
-
-@contextlib.contextmanager
-def litellm_proxy(provider: str, streams: int) -> Iterator[Running]:
-    """LiteLLM's proxy in front of the provider, as its documentation starts it."""
-    program = PEERS / "litellm" / "bin" / "litellm"
-    if not program.exists():
-        raise Missing("not installed: make bench-peers")
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "config.yaml"
-        model = {"model": "openai/bench", "api_base": provider, "api_key": "sk-bench"}
-        # JSON is YAML.
-        config.write_text(json.dumps({"model_list": [{"model_name": "bench", "litellm_params": model}]}))
-        port = _free_port()
-        process = subprocess.Popen(
-            [program, "--config", config, "--host", "127.0.0.1", "--port", str(port)],
-            env={**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_MODE": "PRODUCTION"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            _wait_until_up(f"{url}/health/liveliness", process)
-            version, pids = _version(program.parent, "litellm"), {"proxy": [process.pid]}
-            yield Running(version, chat(f"{url}/v1", WARM_UP), [chat(f"{url}/v1")] * streams, "", pids)
-        finally:
-            process.terminate()
-            process.wait(20)
-
-
-def _version(programs: Path, package: str) -> str:
-    command = [programs / "python", "-c", f"from importlib.metadata import version as v; print(v({package!r}))"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_up(url: str, process: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + 120
-    while time.monotonic() < until and process.poll() is None:
-        with contextlib.suppress(OSError, urllib.error.URLError), urllib.request.urlopen(url, timeout=2) as answer:
-            if answer.status == 200:
-                return
-        time.sleep(0.2)
-    raise Missing(f"does not start (exit code {process.poll()})")
 
 
 STACKS = {
@@ -210,4 +124,6 @@ STACKS = {
     "llmapp server": server,
     "llmapp server SSE": server_http,
     "LiteLLM proxy": litellm_proxy,
+    "Chainlit": chainlit,
+    "Open WebUI": open_webui,
 }

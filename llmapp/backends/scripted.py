@@ -11,6 +11,8 @@ unless the script ended it otherwise:
 
     {"text": "..."}  {"reasoning": "..."}          given out in deltas, at the speed of the options
     {"tool_call": {"id", "name", "arguments"}}     one whole tool call
+    {"stamps": 500}                                so many tokens, or as many as the message says if that is a smaller
+                                                   number; each says when it was made (`stamps`): for measuring
     {"pause": seconds}
     {"usage": {"prompt_tokens": 1, ...}}           replaces the usage that is counted otherwise
     {"finish": "stop"}                             or "length", "tool_calls", "content_filter"
@@ -18,13 +20,13 @@ unless the script ended it otherwise:
     {"cut": true}                                  the connection breaks
     {"options": {"tokens_per_second": 10}}         from here on
 
-Deterministic: the same input gives the same deltas. It never says that a model had been asked.
+Deterministic, but for stamps: the same input gives the same deltas. It never says that a model had been asked.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import Any
 
 from llmapp.core.errors import BackendError, ErrorFacts, ErrorKind
@@ -35,6 +37,7 @@ from llmapp.core.usage import Usage
 from .base import Backend, ModelRequest
 from .openai_format import usage_from
 from .scripted_demo import demo_script
+from .stamps import token
 
 CHARS_PER_TOKEN = 4
 
@@ -71,6 +74,7 @@ class _Player:
         self._provider = provider
         self._options = dict(options)
         self._usage: Usage | None = None
+        self._asked = last_words(request)
         self._read = sum(len(m.content) for m in request.messages)
         self._written = 0
         self._thought = 0
@@ -80,6 +84,10 @@ class _Player:
         match step:
             case {"text": str(text)}:
                 async for piece in self._pieces(text):
+                    self._written += len(piece)
+                    yield TextDelta(piece)
+            case {"stamps": int(most)}:
+                async for piece in self._paced(token(number) for number in range(1, self._at_most(most) + 1)):
                     self._written += len(piece)
                     yield TextDelta(piece)
             case {"reasoning": str(text)}:
@@ -110,15 +118,23 @@ class _Player:
             ending.append(Finish(reason, reason.value))
         return ending
 
-    async def _pieces(self, text: str) -> AsyncGenerator[str]:
+    def _pieces(self, text: str) -> AsyncGenerator[str]:
         size = max(int(self._options.get("chars_per_token", CHARS_PER_TOKEN)), 1)
+        return self._paced(text[at : at + size] for at in range(0, len(text), size))
+
+    async def _paced(self, pieces: Iterable[str]) -> AsyncGenerator[str]:
+        """Give pieces out at the speed of the options. Each is made when its time has come."""
         speed = float(self._options.get("tokens_per_second", 0))
         clock = asyncio.get_running_loop().time
         start = clock()
-        for number, at in enumerate(range(0, len(text), size), start=1):
-            yield text[at : at + size]
+        for number, piece in enumerate(pieces, start=1):
+            yield piece
             # Paced by the clock, not by the sum of sleeps, which is always late. Even at full speed others get a turn.
             await asyncio.sleep(max(start + number / speed - clock(), 0) if speed else 0)
+
+    def _at_most(self, most: int) -> int:
+        """Return the number that the message is, if it is one and a smaller one."""
+        return min(int(self._asked), most) if self._asked.isdecimal() else most
 
     def _failure(self, step: Mapping[str, Any]) -> BackendError:
         match step:

@@ -43,6 +43,15 @@ def named(name: str, number: int) -> list[str]:
     return [name] if number == 1 else [f"{name} {n}" for n in range(1, number + 1)]
 
 
+def own_headers() -> dict[str, str]:
+    """Return what a request to a loopback address needs to pass for one that came by the site's name, and by TLS."""
+    names = [name.lstrip(".") for name in settings.ALLOWED_HOSTS if name != "*"]
+    headers = {} if not names or "127.0.0.1" in names else {"Host": names[0]}
+    if secure := settings.SECURE_PROXY_SSL_HEADER:
+        headers[secure[0].removeprefix("HTTP_").replace("_", "-")] = secure[1]
+    return headers
+
+
 class Site:
     """The children, and what a person sees of them."""
 
@@ -134,19 +143,12 @@ class Site:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._host.strip("[]"), self._host.strip("[]"))
         client = http.client.HTTPConnection(host, self._port, timeout=5)
         try:
-            client.request("GET", self._path, headers=self._headers())
+            client.request("GET", self._path, headers=own_headers())
             return client.getresponse().status
         except (OSError, http.client.HTTPException):
             return None
         finally:
             client.close()
-
-    def _headers(self) -> dict[str, str]:
-        names = [name.lstrip(".") for name in settings.ALLOWED_HOSTS if name != "*"]
-        headers = {} if not names or "127.0.0.1" in names else {"Host": names[0]}
-        if secure := settings.SECURE_PROXY_SSL_HEADER:
-            headers[secure[0].removeprefix("HTTP_").replace("_", "-")] = secure[1]
-        return headers
 
     def _welcome(self) -> list[str]:
         lines = ["", f"ready {self.url}", ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from llmapp.backends.base import Endpoint, ModelRequest, Secret
 from llmapp.backends.scripted import Scripted
 from llmapp.backends.scripted_demo import PLAYS, demo_script
+from llmapp.backends.stamps import FOUND, age, now
 from llmapp.core.classify import classify
 from llmapp.core.errors import BackendError, ErrorKind
 from llmapp.core.messages import ChatMessage, Role
@@ -48,6 +50,16 @@ async def test_a_script() -> None:
         UsageDelta(Usage(input_tokens=3, output_tokens=4)),
         Finish(FinishReason.TOOL_CALLS, "tool_calls"),
     ]
+
+
+@pytest.mark.parametrize("said, count", [("go", 3), ("2", 2), ("5", 3), ("0", 0), ("²", 3), ("-1", 3)])
+async def test_stamps_say_when_they_were_made(said: str, count: int) -> None:
+    """As many as the message says, at most as many as the script does; each is made when its time has come."""
+    deltas = await play(said, script=[{"stamps": 3}], tokens_per_second=50)
+    texts = [delta.text for delta in deltas if isinstance(delta, TextDelta)]
+    ages = [age(FOUND.findall(text.encode())[0], now()) for text in texts]
+    assert len(ages) == count
+    assert all(earlier - later > 10_000 for earlier, later in pairwise(ages))
 
 
 async def test_usage_is_counted_where_none_is_scripted() -> None:

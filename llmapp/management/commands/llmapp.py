@@ -10,7 +10,7 @@ from django.core.management.base import CommandParser
 from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
-from llmapp.management import check_model, configure, doctor, rotate_keys, serve, token
+from llmapp.management import check_model, configure, doctor, rotate_keys, serve, stress, token
 from llmapp.management.database import unapplied
 from llmapp.runs.away import database_name, first_line, is_away
 
@@ -22,6 +22,7 @@ COMMANDS = {
     "token": token,
     "doctor": doctor,
     "check-model": check_model,
+    "stress": stress,
 }
 
 #: What Django adds to the options of every command.

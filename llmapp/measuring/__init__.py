@@ -1,0 +1,1 @@
+"""How fast tokens travel and what they cost: what `llmapp stress` and the benchmarks share. Linux only."""
