@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,11 +121,13 @@ def open_webui(provider: str, streams: int) -> Iterator[Running]:
 # --- starting one -------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
 class Peer:
     """One that answers at `url`."""
 
-    def __init__(self, url: str, pid: int, version: str) -> None:
-        self.url, self.pid, self.version = url, pid, version
+    url: str
+    pid: int
+    version: str
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ def why(repeats: Sequence[Measured]) -> str:
     """Say what went wrong, and what the delays are those of if not of the time when all streams ran."""
     said = ""
     if errors := [error for one in repeats for error in one.errors]:
-        said += f"  {len(errors)} errors, the first: {errors[0]}"
+        said += f"  {len(errors)} errors, the first: {' '.join(errors[0].split())[:200]}"
     if any(one.p50 is not None and not one.steady for one in repeats):
         said += "  never all streams at once: delays of all tokens, or more --seconds"
     return said

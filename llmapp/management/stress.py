@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import math
 import os
+import re
 import signal
 import socket
 import time
@@ -51,6 +53,9 @@ WARM_UP_TOKENS = 5
 
 #: The share of a core above which a process has no more to give, and of all cores above which the machine has none.
 FULL = 0.85
+
+#: Where the API and its events have their sentence for people.
+MESSAGE = re.compile(r'"message": ?("(?:[^"\\]|\\.)*")')
 
 #: Files that a process has open beside its streams.
 OTHER_FILES = 100
@@ -248,9 +253,16 @@ def warm_up(url: str, short: dict[str, Any]) -> None:
     result = ask([short], WARM_UP)
     if sum(result.tokens) == WARM_UP_TOKENS:
         return
-    why = result.errors[0] if result.errors else _("the answer was not whole")
+    why = in_words(result.errors[0]) if result.errors else _("the answer was not whole")
     text = _("Not even one answer came through {url}: {why}. More: manage.py llmapp doctor")
-    raise CommandError(text.format(url=url, why=" ".join(why.split())))
+    raise CommandError(text.format(url=url, why=why))
+
+
+def in_words(error: str) -> str:
+    """Return the sentence for people in a refusal or an event that ended a stream; else all of it, in one line."""
+    if (found := MESSAGE.search(error)) is not None:
+        error = str(json.loads(found[1])).rstrip(".")
+    return " ".join(error.split())
 
 
 def ask(requests: list[dict[str, Any]], patience: float) -> Result:
@@ -295,7 +307,7 @@ def what_was_missed(measured: Measured, room: int, streams: int, busy: Busy) -> 
             "{number} streams failed, the first: {first}. The logs of the web and worker processes say more.",
             len(measured.errors),
         )
-        return text.format(number=len(measured.errors), first=" ".join(measured.errors[0].split()))
+        return text.format(number=len(measured.errors), first=in_words(measured.errors[0]))
     if measured.lost:
         text = ngettext("{number} token did not arrive.", "{number} tokens did not arrive.", measured.lost)
         return text.format(number=measured.lost) + " " + _("This is a fault: please report it.")

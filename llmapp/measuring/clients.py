@@ -20,6 +20,9 @@ import aiohttp
 
 from llmapp.backends.stamps import FOUND, age, now
 
+#: Characters of an error that are kept.
+LONGEST = 500
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -111,7 +114,7 @@ class Clients:
         except TimeoutError:
             self.result.errors.append(f"not over after {self._job.patience:.0f} s")
         except aiohttp.ClientError as error:
-            self.result.errors.append(f"{type(error).__name__}: {error}"[:200])
+            self.result.errors.append(f"{type(error).__name__}: {error}"[:LONGEST])
         finally:
             self._over = self._over or now()
 
@@ -120,7 +123,7 @@ class Clients:
         began, rest = now(), b""
         async with session.request(**request, allow_redirects=False) as answer:
             if answer.status != 200:
-                self.result.errors.append(f"{answer.status}: {(await answer.text())[:200]}")
+                self.result.errors.append(f"{answer.status}: {(await answer.text())[:LONGEST]}")
                 return
             async for data in answer.content.iter_any():
                 at = now()
@@ -132,7 +135,7 @@ class Clients:
     def note(self, number: int, event: bytes, at: int, began: int) -> None:
         """Count the tokens of an event of this stream. It came at `at`; the stream was asked for at `began`."""
         if self._failure and self._failure in event:
-            self.result.errors.append(event.decode(errors="replace")[:200])
+            self.result.errors.append(event.decode(errors="replace")[:LONGEST])
         if self._marker not in event:
             return
         for token in FOUND.findall(event):

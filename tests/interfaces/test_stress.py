@@ -240,6 +240,20 @@ def test_what_was_missed(measured: Measured, room: int, busy: Busy, words: str |
 
 
 @pytest.mark.parametrize(
+    "error, words",
+    [
+        ("ClientConnectorError: Cannot connect\nto host", "ClientConnectorError: Cannot connect to host"),
+        ('429: {"error": {"code": "too_many_runs", "message": "Wait \\"a\\" moment."}}', 'Wait "a" moment'),
+        ('id: 3\ndata: {"type":"RUN_ERROR","message":"It broke off."}', "It broke off"),
+        # What was cut off is shown as it is.
+        ('500: {"message": "It bro', '500: {"message": "It bro'),
+    ],
+)
+def test_an_error_in_words(error: str, words: str) -> None:
+    assert stress.in_words(error) == words
+
+
+@pytest.mark.parametrize(
     "vendor, words", [("sqlite", "SQLite has one writer"), ("postgresql", "look at database, broker and network")]
 )
 def test_advice_when_nothing_is_full(vendor: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
