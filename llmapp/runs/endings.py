@@ -19,7 +19,6 @@ from llmapp.core.run_state import RunStatus, Trigger
 from llmapp.core.transcript import Transcript
 from llmapp.core.usage import Usage
 from llmapp.models import Attempt, Call, Conversation, Message, Run
-from llmapp.rendering.markdown import render
 
 from . import log, sentences
 from .clock import db_now
@@ -90,6 +89,9 @@ def keep_answer(run: Run, id: str, text: str, *, complete: bool, **fields: Any) 
     """Store an assistant message of a run and make it the end of the conversation's path."""
     if not text:
         return
+    # Forty milliseconds that every management command would pay, and hardly any needs.
+    from llmapp.rendering.markdown import render
+
     message, created = Message.objects.get_or_create(
         pk=id,
         defaults={

@@ -2,6 +2,7 @@
 //
 //   new     its elements are added to the body
 //   items   the items of its list are added to the list that ends the body; what follows the list, to the body
+//   rows    the same with the rows of its table, and the table that ends the body
 //   code    its nodes are added to the code that ends the body
 //
 // A piece that is not settled stands in for the end: all that it added goes away when the next one comes.
@@ -81,6 +82,14 @@ export class Blocks {
       if (!list?.matches("ul, ol") || !first?.matches("ul, ol")) return this.#append(this.#body, piece.childNodes);
       first.remove();
       return [...this.#append(list, first.childNodes), ...this.#append(this.#body, piece.childNodes)];
+    },
+    rows: (piece) => {
+      const rows = this.#body.lastElementChild?.querySelector("tbody");
+      const first = piece.firstElementChild;
+      if (!rows || !first?.matches(".llmapp-table")) return this.#append(this.#body, piece.childNodes);
+      first.remove();
+      const more = first.querySelector("tbody")?.childNodes ?? [];
+      return [...this.#append(rows, more), ...this.#append(this.#body, piece.childNodes)];
     },
     code: (piece) => {
       const code = this.#body.lastElementChild?.querySelector("code");
