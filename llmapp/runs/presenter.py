@@ -20,9 +20,9 @@ Emit = Callable[[Event], None]
 #: Seconds between two renderings of the open block: raw asterisks stand about no longer.
 INTERVAL = 0.15
 #: An open block of more characters is rendered less often: each time it is stored, sent and shown as a whole.
-LENGTH = 1_000
-#: What rendering may take of a core for one run: an open block that takes 0.6 ms is rendered each 0.3 s.
-SHARE = 1 / 500
+LENGTH = 2_000
+#: What rendering may take of a core for one run: an open block that takes 1 ms is rendered each 0.3 s.
+SHARE = 1 / 300
 #: An open block of this many characters takes milliseconds to render: that is done in a thread.
 INLINE = 4_000
 

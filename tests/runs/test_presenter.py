@@ -55,11 +55,11 @@ async def test_the_open_block_is_not_rendered_for_every_token() -> None:
     ("characters", "seconds", "pause"),
     [
         (100, 0.0001, presenter.INTERVAL),
-        (1_000, 0.0003, presenter.INTERVAL),
+        (1_000, 0.0005, presenter.INTERVAL),
         # Long, or costly: the share of a core that rendering takes stays what it is.
-        (6_000, 0.0001, 6 * presenter.INTERVAL),
-        (500, 0.001, 0.5),
-        (6_000, 0.01, 5.0),
+        (6_000, 0.0001, 3 * presenter.INTERVAL),
+        (500, 0.001, 0.3),
+        (6_000, 0.01, 3.0),
     ],
 )
 def test_what_costs_more_is_rendered_less_often(characters: int, seconds: float, pause: float) -> None:

@@ -14,12 +14,15 @@ import { element } from "./dom.js";
 // Elements that the end of the text may be in, from the outside to the inside.
 const HOLDERS = "p, li, ul, ol, blockquote, div, pre, pre > code, h3, h4, h5, h6, table, thead, tbody, tr, th, td";
 
+// A line that ends a block of code.
+const FENCE = /^ {0,3}(?:`{3,}|~{3,})[ \t]*$/m;
+
 export class Blocks {
   #body;
   #settled = 0;
   #open = null;
   #openNodes = [];
-  #tail = null;
+  #tail = [];
   #html = null;
 
   constructor(body) {
@@ -104,17 +107,30 @@ export class Blocks {
   }
 
   #dropTail() {
-    this.#tail?.remove();
-    this.#tail = null;
+    for (const node of this.#tail) node.remove();
+    this.#tail = [];
   }
 
   #showTail(raw) {
-    const text = raw.replace(/^[\r\n]+/, "");
+    // An open piece without nodes is marks that mean nothing yet: what follows them is not part of what stands there.
+    const place = this.#openNodes.length || this.#open?.mode === "code" ? this.#writing() : null;
+    if (place?.matches("code")) return this.#showCodeTail(place, raw);
+    if (!place || /\n\s*\n/.test(raw)) this.#addTail(this.#body, "p", raw.replace(/^[\r\n]+/, ""));
+    else if (place.matches("td, th")) this.#addTail(place, "span", raw.split(/[|\n]/, 1)[0]);
+    else this.#addTail(place, "span", raw);
+  }
+
+  // Blank lines are code, until a fence ends it.
+  #showCodeTail(place, raw) {
+    const end = raw.search(FENCE);
+    this.#addTail(place, "span", end < 0 ? raw : raw.slice(0, end));
+    if (end >= 0) this.#addTail(this.#body, "p", raw.slice(end).replace(FENCE, "").replace(/^[\r\n]+/, ""));
+  }
+
+  #addTail(place, tag, text) {
     if (!text.trim()) return;
-    const place = this.#open && !/\n\s*\n/.test(raw) ? this.#writing() : null;
-    if (place?.matches("td, th")) this.#tail = element("span", "llmapp-tail", raw.split(/[|\n]/, 1)[0]);
-    else this.#tail = element(place ? "span" : "p", "llmapp-tail", place ? raw : text);
-    (place ?? this.#body).append(this.#tail);
+    this.#tail.push(element(tag, "llmapp-tail", text));
+    place.append(this.#tail.at(-1));
   }
 
   // The element in which the text is being written right now.
