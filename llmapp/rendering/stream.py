@@ -19,8 +19,9 @@ class MarkdownStream:
     """Takes text as it comes and gives blocks. Feeding the same text in other pieces shows the same page.
 
     At the end, compare `assemble(blocks)` with `render(text)`: they differ only when a reference link was used
-    before its definition came (`[text][1]` ... `[1]: https://...`). Not thread-safe; `feed` and `open` may take
-    milliseconds, so keep them off an event loop.
+    before its definition came (`[text][1]` ... `[1]: https://...`), or when the rows of a table lack more cells in all
+    than the library fills up (65,536). Not thread-safe; `feed` and `open` may take milliseconds, so keep them off an
+    event loop.
     """
 
     def __init__(self) -> None:
