@@ -249,14 +249,14 @@ def p95(values: Sequence[float]) -> float:
 
 
 COLUMNS: list[tuple[str, int, Callable[[Measured], float]]] = [
-    ("updates", 10, lambda row: len(row.updates)),
-    ("p50 ms", 16, lambda row: statistics.median(row.updates)),
-    ("p95 ms", 16, lambda row: p95(row.updates)),
-    ("longest ms", 16, lambda row: max(row.updates)),
-    ("clock p95 ms", 18, lambda row: p95(row.clock)),
-    ("dropped", 12, lambda row: row.dropped),
-    ("heap MiB", 12, lambda row: row.heap),
-    ("nodes", 10, lambda row: row.nodes),
+    ("updates", 18, lambda row: len(row.updates)),
+    ("p50 ms", 20, lambda row: statistics.median(row.updates)),
+    ("p95 ms", 20, lambda row: p95(row.updates)),
+    ("longest ms", 20, lambda row: max(row.updates)),
+    ("clock p95 ms", 20, lambda row: p95(row.clock)),
+    ("dropped", 16, lambda row: row.dropped),
+    ("heap MiB", 16, lambda row: row.heap),
+    ("nodes", 22, lambda row: row.nodes),
     ("lost", 6, lambda row: row.lost),
 ]
 

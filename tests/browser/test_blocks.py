@@ -9,11 +9,11 @@ CODE = '<div class="llmapp-code"><pre tabindex="0"><code>{}</code></pre></div>\n
 TABLE = '<div class="llmapp-table" tabindex="0"><table>\n<tbody>\n<tr>\n<td>{}</td>\n</tr>\n</tbody>\n</table></div>\n'
 
 SHOW = """
-async ([blocks, rest]) => {
+async ([blocks, rest, before]) => {
   const script = document.querySelector('script[type="module"]').src;
   const { Blocks } = await import(script.replace("chat.js", "view/blocks.js"));
   const body = document.createElement("div");
-  new Blocks(body).show({ text: rest, blocks, html: null, covered: { units: 0 } });
+  new Blocks(body).show({ text: before + rest, blocks, html: null, covered: { units: before.length } });
   return body.innerHTML;
 }
 """
@@ -65,4 +65,14 @@ SHOWN = [
 def test_text_that_is_not_rendered_yet(page: Page, blocks: list[dict[str, object]], rest: str, shown: str) -> None:
     """It goes where it will be, as far as that can be told."""
     page.goto("/chat/?agent=quick")
-    assert page.evaluate(SHOW, [blocks, rest]) == shown
+    assert page.evaluate(SHOW, [blocks, rest, ""]) == shown
+
+
+@pytest.mark.parametrize(
+    ("before", "rest", "shown"),
+    [("so ", "it", " it"), ("so ", " it", " it"), ("so\n", "it", " it"), ("so", "me", "me")],
+)
+def test_words_stay_apart(page: Page, before: str, rest: str, shown: str) -> None:
+    """The white space at the end of what was rendered is not in it."""
+    page.goto("/chat/?agent=quick")
+    assert page.evaluate(SHOW, [[block("<p>so</p>")], rest, before]) == "<p>so" + tail(shown) + "</p>"

@@ -34,7 +34,7 @@ export class Blocks {
     if (blocks.length < this.#settled) this.#clear();
     this.#dropTail();
     this.#showBlocks(blocks);
-    this.#showTail(text.slice(covered.units));
+    this.#showTail(text.slice(covered.units), text[covered.units - 1]);
   }
 
   // Internal
@@ -111,13 +111,14 @@ export class Blocks {
     this.#tail = [];
   }
 
-  #showTail(raw) {
+  #showTail(raw, before = "") {
     // An open piece without nodes is marks that mean nothing yet: what follows them is not part of what stands there.
     const place = this.#openNodes.length || this.#open?.mode === "code" ? this.#writing() : null;
     if (place?.matches("code")) return this.#showCodeTail(place, raw);
     if (!place || /\n\s*\n/.test(raw)) this.#addTail(this.#body, "p", raw.replace(/^[\r\n]+/, ""));
     else if (place.matches("td, th")) this.#addTail(place, "span", raw.split(/[|\n]/, 1)[0]);
-    else this.#addTail(place, "span", raw);
+    // A rendered piece does not end in white space, which would join two words here.
+    else this.#addTail(place, "span", /\s/.test(before) ? raw.replace(/^\s*/, " ") : raw);
   }
 
   // Blank lines are code, until a fence ends it.
