@@ -6,9 +6,23 @@ from typing import Literal
 
 from .code import TAIL as CODE_TAIL
 
-Mode = Literal["new", "items", "code"]
+Mode = Literal["new", "items", "rows", "code"]
 
 LIST_TAIL = len("</ul>\n")
+ROWS = "<tbody>\n"
+ROWS_TAIL = "</tbody>\n"
+TABLE_TAIL = "</table></div>\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Stem:
+    """Lines that stand for the beginning of a list or a table, which is on the page already, while its rest is read."""
+
+    mode: Mode = "new"
+    text: str = ""
+
+
+NO_STEM = Stem()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +34,7 @@ class Block:
     - "new": append its elements to the message body.
     - "items": append the children of its first element, a list, to the list that is the last element of the
       message body; append its other elements, if any, to the message body.
+    - "rows": the same with the rows of the table in its first element, and the body of the last table.
     - "code": append its nodes to the `<code>` inside the last element of the message body.
 
     `html` may be "" (the end of a fence, marks that mean nothing yet): then nothing is added.
@@ -43,6 +58,10 @@ def assemble(blocks: Iterable[Block]) -> str:
         if block.mode == "items":
             parts[-1] = parts[-1][:-LIST_TAIL]
             parts.append(block.html[block.html.index("\n") + 1 :])
+        elif block.mode == "rows":
+            table, _, after = block.html.partition(TABLE_TAIL)
+            parts[-1] = parts[-1].removesuffix(ROWS_TAIL + TABLE_TAIL)
+            parts.append((table.partition(ROWS)[2] or ROWS_TAIL) + TABLE_TAIL + after)
         elif block.mode == "code":
             parts[-1] = parts[-1].removesuffix(CODE_TAIL)
             parts.append(block.html + CODE_TAIL)

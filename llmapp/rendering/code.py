@@ -77,13 +77,16 @@ def code_block(code: str, language: str = "") -> str:
 
 
 class Highlighter:
-    """Colours one code block while its lines come in."""
+    """Colours one code block while its lines come in. After `look` characters it begins to look for a clean line."""
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: str, look: int | None = None) -> None:
+        self._language = language
         self._lexer = _lexer(language)
+        self._look_first = LOOK if look is None else look
         self._lines: list[str] = []
         self._size = 0
-        self._look_at = LOOK
+        self._look_at = self._look_first
+        self._preview: Preview | None = None
         self.lexed = 0  # characters handed to the lexer so far
 
     def add(self, line: str) -> str:
@@ -96,29 +99,84 @@ class Highlighter:
         self._size += len(line)
         return self._look() if self._size >= self._look_at else ""
 
-    def rest(self, unfinished: str = "") -> str:
-        """Write what `add` has kept, and behind it a line that is still being written. Changes nothing."""
-        stretch = "".join(self._lines) + unfinished
+    def rest(self) -> str:
+        """Write what `add` has kept. Changes nothing."""
+        return self.colour(self.kept)
+
+    def preview(self, unfinished: str) -> str:
+        """Write nearly what `rest` does, for a cost that does not grow with what `add` has kept."""
+        if self._lexer is None:
+            return escape(unfinished)
+        if self._preview is None:
+            self._preview = Preview(Highlighter(self._language, look=1))
+        before = self._preview.highlighter.lexed
+        shown = self._preview.show(self._lines, unfinished)
+        self.lexed += self._preview.highlighter.lexed - before
+        return shown
+
+    @property
+    def kept(self) -> str:
+        """The lines that `add` has kept."""
+        return "".join(self._lines)
+
+    def colour(self, stretch: str) -> str:
+        """Write code that begins at a clean line."""
         if self._lexer is None or len(stretch) > LIMIT:
             return escape(stretch)
         self.lexed += len(stretch)
         return _spans(_lex(self._lexer, stretch))
 
+    def _begin(self) -> None:
+        self._lines, self._size, self._look_at = [], 0, self._look_first
+        self._preview = None
+
     def _look(self) -> str:
         assert self._lexer is not None
-        stretch = "".join(self._lines)
+        stretch = self.kept
         self.lexed += len(stretch)
         tokens = _clean(self._lexer, stretch)
         if tokens is None:
             self._look_at = int(self._size * GROWTH)
             return ""
-        self._lines, self._size, self._look_at = [], 0, LOOK
+        self._begin()
         return _spans(tokens)
 
     def _give_up(self) -> str:
         html = self.rest()
-        self._lexer, self._lines, self._size = None, [], 0
+        self._lexer = None
+        self._begin()
         return html
+
+
+class Preview:
+    """Shows the lines of a stretch before it is known where the stretch ends.
+
+    Its own highlighter cuts at every line that is clean, so a line is mostly lexed once. What that gets wrong is put
+    right when the stretch ends. Lines behind which it finds no clean one are lexed again when there are `GROWTH`
+    times as many, and are plain until then.
+    """
+
+    def __init__(self, highlighter: Highlighter) -> None:
+        self.highlighter = highlighter
+        self._count = 0  # lines of the stretch that have been looked at
+        self._final = ""  # HTML of lines before a clean one
+        self._coloured, self._size = "", 0  # HTML of lines behind that, and their length
+
+    def show(self, lines: list[str], unfinished: str) -> str:
+        """Write all lines of the stretch so far, and the one that is still being written."""
+        for line in lines[self._count :]:
+            if html := self.highlighter.add(line):
+                self._final += html
+                self._coloured, self._size = "", 0
+        self._count = len(lines)
+        return self._final + self._behind(self.highlighter.kept, unfinished)
+
+    def _behind(self, kept: str, unfinished: str) -> str:
+        if len(kept) + len(unfinished) <= LOOK:
+            return self.highlighter.colour(kept + unfinished)
+        if len(kept) > self._size * GROWTH:
+            self._coloured, self._size = self.highlighter.colour(kept), len(kept)
+        return self._coloured + escape(kept[self._size :] + unfinished)
 
 
 def _lexer(language: str) -> Any:

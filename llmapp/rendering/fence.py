@@ -63,7 +63,7 @@ class OpenFence:
     def unfinished(self, line: str) -> str:
         """Show the lines that aren't final and the one that is being written, unless that may close the fence."""
         shown = "" if line.strip(" \t\r").strip(self._fence.mark) == "" else self._fence.content(line)
-        return self.wrap(self._highlighter.rest(shown))
+        return self.wrap(self._highlighter.preview(shown))
 
     def end(self, line: str) -> str:
         """Show what is left when the text ends in the middle of this line, or of none."""

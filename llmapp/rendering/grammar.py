@@ -12,7 +12,7 @@ from markdown_it.rules_block import StateBlock, blockquote, list_block, table
 from markdown_it.rules_inline import StateInline
 
 DEPTH = 24  # nested block levels (a list counts two); deeper ones are read as paragraphs
-CELLS = 2  # per character of a table; the library fills short rows up, which could make a page of a line
+CELLS = 2  # per character of a row; the library fills short rows up, which could make a page of a line
 MATH_LINES = 100  # a formula has fewer
 MATH_CHARACTERS = 1_000  # inline, likewise
 
@@ -56,7 +56,10 @@ def _not_too_deep(rule: BlockRule) -> BlockRule:
 
 
 def table_in_bounds(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Read a table up to the row where more cells are missing than `CELLS` allows; the rest is a paragraph."""
+    """Read a table up to the row that lacks more cells than `CELLS` allows; the rest is a paragraph.
+
+    Each row is judged alone, by the line below the head: so a table can be read in pieces.
+    """
     if not table(state, start, end, True):
         return False
     return silent or table(state, start, _table_end(state, start, end), False)
@@ -64,12 +67,11 @@ def table_in_bounds(state: StateBlock, start: int, end: int, silent: bool) -> bo
 
 def _table_end(state: StateBlock, start: int, end: int) -> int:
     others = state.md.block.ruler.getRules("blockquote")
-    columns = _line(state, start).count("|")
-    allowed = 100
+    columns = _line(state, start + 1).count("|")
     for number in range(start + 2, end):
         row = _line(state, number)
-        allowed += CELLS * len(row) - max(0, columns - row.count("|"))
-        if not row or allowed < 0 or any(rule(state, number, end, True) for rule in others):
+        too_short = columns - row.count("|") > CELLS * (len(row) + 1)
+        if not row or too_short or any(rule(state, number, end, True) for rule in others):
             return number
     return end
 

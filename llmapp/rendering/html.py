@@ -13,9 +13,12 @@ from markdown_it.renderer import RendererHTML
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 
-from . import code, grammar, tidy, unfinished
+from . import code, grammar, plain, tidy, unfinished
+from .blocks import Mode, Stem
 
 Env = dict[str, Any]
+
+_STEM_ENDS: dict[Mode, str] = {"items": "list_item_close", "rows": "thead_close"}
 
 _CLASSES = {
     "div": {"llmapp-code", "llmapp-table", "llmapp-math"},
@@ -60,20 +63,23 @@ def blocks(text: str, env: Env) -> list[Token]:
     return _md().block.parse(text, _md(), env, []) or []
 
 
-def piece(text: str, list_prefix: str, env: Env) -> str:
-    """Render a piece of a document; with a `list_prefix` it begins with further items of a list."""
-    tokens = parse(list_prefix + text, env)
-    if list_prefix:
-        stand_in = next(number for number, token in enumerate(tokens) if token.type == "list_item_close")
+def piece(text: str, stem: Stem, env: Env) -> str:
+    """Render a piece of a document; with a `stem` it begins with further items of a list or rows of a table."""
+    if not stem.text and (paragraph := plain.paragraph(text)):
+        return paragraph
+    tokens = parse(stem.text + text, env)
+    if stem.text:
+        last = _STEM_ENDS[stem.mode]
+        stand_in = next(number for number, token in enumerate(tokens) if token.type == last)
         del tokens[1 : stand_in + 1]
     return to_html(tokens)
 
 
-def open_piece(text: str, list_prefix: str, env: Env) -> str:
+def open_piece(text: str, stem: Stem, env: Env) -> str:
     """Render a piece that is still being written, with every open mark closed. Keeps no reference links."""
     text = unfinished.without_marks(text)
     links = dict(env.get("references", {}))
-    return piece(text, list_prefix, {"open": True, "references": links}) if text.strip() else ""
+    return piece(text, stem, {"open": True, "references": links}) if text.strip() else ""
 
 
 def to_html(tokens: Sequence[Token]) -> str:

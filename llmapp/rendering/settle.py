@@ -3,7 +3,8 @@
 The rules:
 
 1. Only complete lines are looked at.
-2. A top-level block is final when the next one starts; so is an item of a top-level list.
+2. A top-level block is final when the next one starts; so is an item of a top-level list. A row of a top-level
+   table is final at once.
 3. A paragraph, table, quote or heading is final at a blank line too. A list and indented code are not.
 4. A heading, a rule, a formula and a closed fence are final at once, unless their last line has a bar
    (`# a | b` may become the head of a table).
@@ -19,20 +20,21 @@ from dataclasses import dataclass, replace
 from markdown_it.token import Token
 
 from . import html
+from .blocks import NO_STEM, Stem
 from .fence import Fence
 
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r(?=[^\n]))")  # a complete line; a last CR may be half of a CRLF
 _LINE_END = re.compile(r"\r\n?")
-_DECIDES = re.compile(r"[ \t]*(?:$|[-+*>#=_|`~$\\]|\d{1,9}[.)]|\t|[ ]{4})")
+_DECIDES = re.compile(r"[ \t]*(?:$|[-+*>#=_|`~$\\]|\d{1,9}[.)]|\t|[ ]{4})|.*\|")
 _AT_ONCE = ("heading_open", "hr", "math_block", "fence")
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """The first `lines` lines are final. What follows goes on with a list or with a fence, or begins anew."""
+    """The first `lines` lines are final. What follows goes on with a list, a table or a fence, or begins anew."""
 
     lines: int = 0
-    list_prefix: str = ""
+    stem: Stem = NO_STEM
     fence: Fence | None = None
 
 
@@ -41,18 +43,21 @@ def decides(line: str, after_blank: bool) -> bool:
     return after_blank or _DECIDES.match(line.rstrip("\r\n")) is not None
 
 
-def find_cut(text: str, list_prefix: str) -> Cut:
+def find_cut(text: str, stem: Stem) -> Cut:
     """Read complete lines and find the last place where they can be cut.
 
-    `list_prefix` stands for the items that were cut off before (see `Cut`); its own line isn't counted.
+    `stem` stands for the items or rows that were cut off before; its own lines aren't counted.
     """
+    text = _LINE_END.sub("\n", text)
+    if not text.strip(" \t\n"):
+        return Cut(text.count("\n"))
     env: html.Env = {}
-    text = list_prefix + _LINE_END.sub("\n", text)
+    text = stem.text + text
     tokens = html.blocks(text, env)
     if not tokens or env.get("math_open"):
-        return Cut(list_prefix=list_prefix)
+        return Cut(stem=stem)
     cut = _cut_at(tokens, text.split("\n")[:-1])
-    return replace(cut, lines=cut.lines - 1) if list_prefix else cut
+    return replace(cut, lines=cut.lines - stem.text.count("\n"))
 
 
 def _cut_at(tokens: list[Token], lines: list[str]) -> Cut:
@@ -66,6 +71,8 @@ def _cut_at(tokens: list[Token], lines: list[str]) -> Cut:
         return Cut(start) if unsure else Cut(start, fence=Fence.read(last, lines[start]))
     if not lines[-1].strip(" \t") and last.type != "code_block":
         return Cut(len(lines))
+    if last.type == "table_open" and start + 2 < end == len(lines):
+        return Cut(end, _table_stem(tokens[position:], lines[start + 1]))
     if last.type in _AT_ONCE and ("|" not in lines[end - 1] or end < len(lines)):
         return Cut(end)
     return Cut(start)
@@ -77,7 +84,13 @@ def _cut_at_item(tokens: list[Token]) -> Cut:
     if len(items) == 1:
         return Cut(items[0])
     number = "1" if tokens[0].tag == "ol" else ""
-    return Cut(items[-1], list_prefix=f"{number}{tokens[0].markup}    x\n")
+    return Cut(items[-1], Stem("items", f"{number}{tokens[0].markup}    x\n"))
+
+
+def _table_stem(tokens: list[Token], under_head: str) -> Stem:
+    """Stand in for a table: a short head, and the line that says how its columns are aligned."""
+    columns = sum(token.type == "th_open" for token in tokens)
+    return Stem("rows", f"{'|x' * columns}|\n{under_head}\n")
 
 
 def _is_closed(fence: Token) -> bool:

@@ -1,13 +1,13 @@
 """Markdown that grows: each block goes out once, when nothing that follows can change it.
 
 How the blocks are put together is said at `Block`; `assemble` is that rule in Python. Cost is linear in the
-length of the text: list items and lines of code go out one by one, and text is read again only with a back-off.
+length of the text: items, rows and lines of code go out one by one, and text is read again only with a back-off.
 """
 
 from collections.abc import Iterator
 
 from . import html, settle
-from .blocks import Block, Mode
+from .blocks import NO_STEM, Block, Mode
 from .fence import OpenFence
 
 CREDIT = 5  # characters that may be read again for each character that comes: a back-off of 25 %
@@ -19,8 +19,9 @@ class MarkdownStream:
     """Takes text as it comes and gives blocks. Feeding the same text in other pieces shows the same page.
 
     At the end, compare `assemble(blocks)` with `render(text)`: they differ only when a reference link was used
-    before its definition came (`[text][1]` ... `[1]: https://...`). Not thread-safe; `feed` and `open` may take
-    milliseconds, so keep them off an event loop.
+    before its definition came (`[text][1]` ... `[1]: https://...`), or when the rows of a table lack more cells in all
+    than the library fills up (65,536). Not thread-safe; `feed` and `open` may take milliseconds, so keep them off an
+    event loop.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class MarkdownStream:
         self._complete = 0  # length of the complete lines of it that have been looked at
         self._base = 0  # length of what is settled
         self._index = 0
-        self._list_prefix = ""
+        self._stem = NO_STEM
         self._fence: OpenFence | None = None
         self._links: html.Env = {}
         self._due = False
@@ -68,7 +69,7 @@ class MarkdownStream:
         if self._fence:
             mode, shown = self._fence.mode, self._fence.unfinished(self._open[self._complete :])
         else:
-            mode, shown = self._prose_mode(), html.open_piece(self._open, self._list_prefix, self._links)
+            mode, shown = self._stem.mode, html.open_piece(self._open, self._stem, self._links)
         return Block(self._index, mode, shown, self._base + len(self._open), settled=False)
 
     def finish(self) -> list[Block]:
@@ -91,9 +92,12 @@ class MarkdownStream:
                     return
             self._look_at_lines()
             cut = self._find_cut()
-            if cut.lines:
-                yield self._emit_prose(self._length(cut.lines))
-                self._list_prefix = cut.list_prefix
+            size = self._length(cut.lines)
+            if self._open[:size].strip(_BLANK):
+                yield self._emit_prose(size)
+            else:
+                self._take(size)
+            self._stem = cut.stem
             if not cut.fence:
                 return
             self._fence = OpenFence(cut.fence)
@@ -106,13 +110,13 @@ class MarkdownStream:
             self._complete = match.end()
 
     def _find_cut(self) -> settle.Cut:
-        nothing = settle.Cut(list_prefix=self._list_prefix)
+        nothing = settle.Cut(stem=self._stem)
         if not self._due or self._credit < self._complete:
             return nothing
         self._due = False
         self._credit -= self._complete
         self.work += self._complete
-        return settle.find_cut(self._open[: self._complete], self._list_prefix)
+        return settle.find_cut(self._open[: self._complete], self._stem)
 
     def _length(self, lines: int) -> int:
         end = 0
@@ -123,11 +127,8 @@ class MarkdownStream:
 
     def _emit_prose(self, size: int) -> Block:
         self.work += size
-        shown = html.piece(self._open[:size], self._list_prefix, self._links)
-        return self._emit(self._prose_mode(), shown, size)
-
-    def _prose_mode(self) -> Mode:
-        return "items" if self._list_prefix else "new"
+        shown = html.piece(self._open[:size], self._stem, self._links)
+        return self._emit(self._stem.mode, shown, size)
 
     def _settle_code(self, fence: OpenFence) -> Iterator[Block]:
         parts: list[str] = []
@@ -145,8 +146,11 @@ class MarkdownStream:
             self._fence, self._after_blank = None, False
 
     def _emit(self, mode: Mode, shown: str, size: int) -> Block:
+        self._take(size)
+        self._index += 1
+        return Block(self._index - 1, mode, shown, self._base, settled=True)
+
+    def _take(self, size: int) -> None:
         self._base += size
         self._open = self._open[size:]
         self._complete = max(0, self._complete - size)
-        self._index += 1
-        return Block(self._index - 1, mode, shown, self._base, settled=True)

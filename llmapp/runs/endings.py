@@ -20,7 +20,6 @@ from llmapp.core.run_state import RunStatus, Trigger
 from llmapp.core.transcript import Transcript
 from llmapp.core.usage import Usage
 from llmapp.models import Attempt, Call, Conversation, Message, Run
-from llmapp.rendering.markdown import render
 
 from . import log, sentences
 from .clock import db_now
@@ -96,6 +95,9 @@ def keep_answer(run: Run, id: str, text: str, *, complete: bool, **fields: Any) 
     # The run is held, so nobody else adds it meanwhile: a run that was taken over may find it.
     if Message.objects.filter(pk=id).exists():
         return
+    # Forty milliseconds that every management command would pay, and hardly any needs.
+    from llmapp.rendering.markdown import render
+
     message = Message.objects.create(
         pk=id,
         conversation_id=run.conversation_id,

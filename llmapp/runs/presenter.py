@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable
 
 from llmapp.core import events as ev
@@ -18,8 +19,17 @@ Emit = Callable[[Event], None]
 
 #: Seconds between two renderings of the open block: raw asterisks stand about no longer.
 INTERVAL = 0.15
+#: An open block of more characters is rendered less often: each time it is stored, sent and shown as a whole.
+LENGTH = 2_000
+#: What rendering may take of a core for one run: an open block that takes 1 ms is rendered each 0.3 s.
+SHARE = 1 / 300
 #: An open block of this many characters takes milliseconds to render: that is done in a thread.
 INLINE = 4_000
+
+
+def pause_after(seconds: float, characters: int) -> float:
+    """Return how many seconds to wait after a rendering that took `seconds` of a core, of so many open characters."""
+    return max(INTERVAL, INTERVAL * characters / LENGTH, seconds / SHARE)
 
 
 class Presenter:
@@ -34,6 +44,7 @@ class Presenter:
         self._pending: list[str] = []
         self._blocks: list[Block] = []
         self._stream = MarkdownStream()
+        self._seconds = 0.0
         self._news = asyncio.Event()
         self._ended = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -84,11 +95,13 @@ class Presenter:
             if self._ended.is_set():
                 return
             self._news.clear()
+            before = self._seconds
             await self._render_once()
-            # A block that is costly to render is rendered less often.
-            pause = INTERVAL * max(1.0, self._stream.open_cost / INLINE)
+            # The cheaper of two, because what is used for the first time is also loaded.
+            seconds = pause_after(min(before, self._seconds), self._stream.open_cost)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), pause)
+                async with asyncio.timeout(seconds):
+                    await self._ended.wait()
 
     async def _render_once(self) -> None:
         text, self._pending = "".join(self._pending), []
@@ -101,7 +114,10 @@ class Presenter:
             self._send_one(open_block)
 
     def _feed_and_open(self, text: str) -> tuple[list[Block], Block | None]:
-        return self._stream.feed(text), self._stream.open()
+        began = time.thread_time()
+        blocks, open_block = self._stream.feed(text), self._stream.open()
+        self._seconds = time.thread_time() - began
+        return blocks, open_block
 
     def _send(self, blocks: list[Block]) -> None:
         for block in blocks:

@@ -185,7 +185,7 @@ def test_a_broker_that_is_away_is_not_asked(tmp_path: Path) -> None:
 def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
     """Each process pays for what a check imports."""
     code = "import sys, django; django.setup(); from django.core.checks import run_checks; run_checks();"
-    code += "print([name for name in ('litellm', 'httpx', 'aiohttp', 'redis') if name in sys.modules])"
+    code += "print([name for name in ('litellm', 'httpx', 'aiohttp', 'redis', 'pygments') if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "LLMAPP_HOME": str(tmp_path), "DJANGO_SETTINGS_MODULE": "project.settings"},

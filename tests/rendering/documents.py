@@ -30,6 +30,7 @@ BLOCKS = (
     "    indented code\n\n    more of it",
     "| a | b |\n|---|:-:|\n| 1 | 2 |\n| `x\\|y` | |",
     "a | b\n-|-\nrow",
+    "| a | b | c |\n|:--|--:|---|\n| 1 |\n|\n| 2 | 3 | 4 | 5 |\n# end",
     "$$\na = b\n- c\n\n$$",
     "$$\n# not a heading\n- b\n$$",
     "\\[\nx\n= y\n\\]",

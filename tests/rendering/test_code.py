@@ -64,6 +64,37 @@ def test_lines_go_out_soon() -> None:
     assert sum(map(bool, pieces)) >= 200 * 19 / code.LOOK / 2
 
 
+@pytest.mark.parametrize("language", SOURCES)
+def test_what_is_shown_before_it_is_certain_loses_nothing(language: str) -> None:
+    """Letter by letter: what is final, and behind it what is not."""
+    source, final, highlighter = SOURCES[language][:1200], "", Highlighter(language)
+    for number, letter in enumerate(source):
+        start = source.rfind("\n", 0, number) + 1
+        if letter == "\n":
+            final += highlighter.add(source[start : number + 1])
+        shown = final + highlighter.preview("" if letter == "\n" else source[start : number + 1])
+        assert unescape(re.sub(r"<[^>]*>", "", shown)) == source[: number + 1]
+
+
+def test_lines_are_coloured_before_they_are_certain() -> None:
+    """A line is coloured while the ones around it still wait, also while it is being written."""
+    highlighter = Highlighter("python")
+    assert highlighter.add("x = None\n") == ""
+    assert highlighter.preview("if y") == 'x = <span class="hl-n">None</span>\n<span class="hl-k">if</span> y'
+
+
+@pytest.mark.parametrize("line", ["x = call(1, 'two')\n", "    and more of a string.\n"])
+def test_showing_uncertain_lines_is_linear(line: str) -> None:
+    """Looking at a stretch after each word costs little more than looking at it once, also within a long string."""
+    highlighter = Highlighter("python")
+    lines = ["def f():\n", '    """A string.\n', *[line] * 250] if line[0] == " " else [line] * 250
+    for whole in lines:
+        for end in range(1, len(whole), 5):
+            highlighter.preview(whole[:end])
+        highlighter.add(whole)
+    assert highlighter.lexed < 25 * sum(map(len, lines))
+
+
 def test_code_that_is_never_clean_becomes_plain() -> None:
     """Code that never returns to its beginning is coloured for a while, then sent line by line as it is."""
     pieces = pieces_of("php", SOURCES["php"])

@@ -62,8 +62,15 @@ SETTLED = [
     ("one\n# two\n", [("new", "one\n# two\n")]),
     ("one\n# a | b\n", [("new", "one\n")]),
     ("> one\n\n", [("new", "> one\n\n")]),
-    ("a|b\n-|-\n1|2\n", []),
-    ("a|b\n-|-\n1|2\n\n", [("new", "a|b\n-|-\n1|2\n\n")]),
+    # A row at once.
+    ("a|b\n-|-\n", []),
+    ("a|b\n-|-\n1|2\n", [("new", "a|b\n-|-\n1|2\n")]),
+    ("a|b\n-|-\n1|2\n3|4\n", [("new", "a|b\n-|-\n1|2\n"), ("rows", "3|4\n")]),
+    ("a|b\n-|-\n1|2\n# c\n", [("new", "a|b\n-|-\n1|2\n"), ("rows", "# c\n")]),
+    ("a|b\n-|-\n1|2\n> c\n\n", [("new", "a|b\n-|-\n1|2\n"), ("new", "> c\n\n")]),
+    ("a|b\n-|-\n1|2\n\nc\n\n", [("new", "a|b\n-|-\n1|2\n"), ("new", "\nc\n\n")]),
+    # A quote may go on lazily, a row may not.
+    ("> a|b\n> -|-\n> 1|2\n", []),
     # At once, unless it may become the head of a table.
     ("# one\n", [("new", "# one\n")]),
     ("# a | b\n", []),
@@ -110,6 +117,20 @@ def test_items_and_lines_go_out_one_by_one() -> None:
     # a; b; c when the fence starts; two lines and the end of the fence; the paragraph
     modes = ["new", "items", "items", "new", "code", "code", "new"]
     assert settled == list(enumerate(modes))
+
+
+def test_rows_go_out_one_by_one() -> None:
+    """A table grows by its rows; what ends it begins anew, and columns stay aligned."""
+    stream = MarkdownStream()
+    fed = ["a | b\n", "--|:-:\n", "1 | 2\n", "3 | **4**\n", "5\n", "\n", "end\n\n"]
+    settled = [(block.mode, block.html) for line in fed for block in stream.feed(line)]
+    row = '<tr>\n<td>{}</td>\n<td class="llmapp-center">{}</td>\n</tr>\n'
+    piece = '<div class="llmapp-table" tabindex="0"><table>\n<tbody>\n{}</tbody>\n</table></div>\n'
+    assert [mode for mode, _ in settled] == ["new", "rows", "rows", "new"]
+    assert [html for _, html in settled[1:3]] == [
+        piece.format(row.format("3", "<strong>4</strong>")),
+        piece.format(row.format("5", "")),
+    ]
 
 
 def test_the_next_block_has_the_index_of_the_open_one() -> None:

@@ -51,6 +51,22 @@ async def test_the_open_block_is_not_rendered_for_every_token() -> None:
     assert len([b for b in blocks if not b["settled"]]) <= 8
 
 
+@pytest.mark.parametrize(
+    ("characters", "seconds", "pause"),
+    [
+        (100, 0.0001, presenter.INTERVAL),
+        (1_000, 0.0005, presenter.INTERVAL),
+        # Long, or costly: the share of a core that rendering takes stays what it is.
+        (6_000, 0.0001, 3 * presenter.INTERVAL),
+        (500, 0.001, 0.3),
+        (6_000, 0.01, 3.0),
+    ],
+)
+def test_what_costs_more_is_rendered_less_often(characters: int, seconds: float, pause: float) -> None:
+    """A block of more than a few lines, and one that takes the parser long."""
+    assert presenter.pause_after(seconds, characters) == pytest.approx(pause)
+
+
 async def test_a_long_open_block_is_rendered_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop turns while a thread renders."""
     monkeypatch.setattr(presenter, "INLINE", 10)

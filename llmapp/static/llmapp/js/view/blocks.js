@@ -2,6 +2,7 @@
 //
 //   new     its elements are added to the body
 //   items   the items of its list are added to the list that ends the body; what follows the list, to the body
+//   rows    the same with the rows of its table, and the table that ends the body
 //   code    its nodes are added to the code that ends the body
 //
 // A piece that is not settled stands in for the end: all that it added goes away when the next one comes.
@@ -13,12 +14,15 @@ import { element } from "./dom.js";
 // Elements that the end of the text may be in, from the outside to the inside.
 const HOLDERS = "p, li, ul, ol, blockquote, div, pre, pre > code, h3, h4, h5, h6, table, thead, tbody, tr, th, td";
 
+// A line that ends a block of code.
+const FENCE = /^ {0,3}(?:`{3,}|~{3,})[ \t]*$/m;
+
 export class Blocks {
   #body;
   #settled = 0;
   #open = null;
   #openNodes = [];
-  #tail = null;
+  #tail = [];
   #html = null;
 
   constructor(body) {
@@ -30,7 +34,7 @@ export class Blocks {
     if (blocks.length < this.#settled) this.#clear();
     this.#dropTail();
     this.#showBlocks(blocks);
-    this.#showTail(text.slice(covered.units));
+    this.#showTail(text.slice(covered.units), text[covered.units - 1]);
   }
 
   // Internal
@@ -82,6 +86,14 @@ export class Blocks {
       first.remove();
       return [...this.#append(list, first.childNodes), ...this.#append(this.#body, piece.childNodes)];
     },
+    rows: (piece) => {
+      const rows = this.#body.lastElementChild?.querySelector("tbody");
+      const first = piece.firstElementChild;
+      if (!rows || !first?.matches(".llmapp-table")) return this.#append(this.#body, piece.childNodes);
+      first.remove();
+      const more = first.querySelector("tbody")?.childNodes ?? [];
+      return [...this.#append(rows, more), ...this.#append(this.#body, piece.childNodes)];
+    },
     code: (piece) => {
       const code = this.#body.lastElementChild?.querySelector("code");
       return this.#append(code ?? this.#body, piece.childNodes);
@@ -95,17 +107,31 @@ export class Blocks {
   }
 
   #dropTail() {
-    this.#tail?.remove();
-    this.#tail = null;
+    for (const node of this.#tail) node.remove();
+    this.#tail = [];
   }
 
-  #showTail(raw) {
-    const text = raw.replace(/^[\r\n]+/, "");
+  #showTail(raw, before = "") {
+    // An open piece without nodes is marks that mean nothing yet: what follows them is not part of what stands there.
+    const place = this.#openNodes.length || this.#open?.mode === "code" ? this.#writing() : null;
+    if (place?.matches("code")) return this.#showCodeTail(place, raw);
+    if (!place || /\n\s*\n/.test(raw)) this.#addTail(this.#body, "p", raw.replace(/^[\r\n]+/, ""));
+    else if (place.matches("td, th")) this.#addTail(place, "span", raw.split(/[|\n]/, 1)[0]);
+    // A rendered piece does not end in white space, which would join two words here.
+    else this.#addTail(place, "span", /\s/.test(before) ? raw.replace(/^\s*/, " ") : raw);
+  }
+
+  // Blank lines are code, until a fence ends it.
+  #showCodeTail(place, raw) {
+    const end = raw.search(FENCE);
+    this.#addTail(place, "span", end < 0 ? raw : raw.slice(0, end));
+    if (end >= 0) this.#addTail(this.#body, "p", raw.slice(end).replace(FENCE, "").replace(/^[\r\n]+/, ""));
+  }
+
+  #addTail(place, tag, text) {
     if (!text.trim()) return;
-    const place = this.#open && !/\n\s*\n/.test(raw) ? this.#writing() : null;
-    if (place?.matches("td, th")) this.#tail = element("span", "llmapp-tail", raw.split(/[|\n]/, 1)[0]);
-    else this.#tail = element(place ? "span" : "p", "llmapp-tail", place ? raw : text);
-    (place ?? this.#body).append(this.#tail);
+    this.#tail.push(element(tag, "llmapp-tail", text));
+    place.append(this.#tail.at(-1));
   }
 
   // The element in which the text is being written right now.
