@@ -107,7 +107,7 @@ def test_what_was_said_elsewhere_while_away_is_there_after_the_return(
     page.evaluate("() => { window.WebSocket = window.back }")
     expect(page.locator("[data-run]")).to_have_count(2, timeout=15_000)
     expect(chat.body(page)).to_have_text("A quick answer with code.")
-    assert page.locator("[data-text]").all_inner_texts()[:2] == ["first", "second"]
+    assert page.locator("[data-text]").all_text_contents()[:2] == ["first", "second"]
 
 
 def test_a_page_without_network_says_so_and_sends_later(new_context: Callable[..., BrowserContext]) -> None:

@@ -48,7 +48,7 @@ def expect_shown(page: Page, messages: int) -> None:
 
 
 def questions(page: Page) -> list[str]:
-    return page.locator(".llmapp-bubble").all_inner_texts()
+    return page.locator(".llmapp-bubble").all_text_contents()
 
 
 def numbers(first: int, last: int) -> list[str]:
@@ -65,7 +65,7 @@ def test_the_end_is_shown_and_the_rest_comes_in_parts(opened: Callable[..., Page
         if first:
             button(page).click()
     expect(button(page)).to_have_count(0)
-    assert page.locator("[data-thread] > [data-key]").first.locator("[data-text]").inner_text() == "Number 0."
+    assert page.locator("[data-thread] > [data-key]").first.locator("[data-text]").text_content() == "Number 0."
 
 
 def test_a_short_conversation_has_no_button(opened: Callable[..., Page]) -> None:

@@ -93,7 +93,7 @@ def test_a_message_from_one_tab_appears_in_the_other(new_context: Callable[..., 
     chat.say(other, "second")
     expect(page.locator("[data-run]")).to_have_count(2)
     chat.wait_for_end(page)
-    assert page.locator("[data-text]").all_inner_texts()[:2] == ["first", "second"]
+    assert page.locator("[data-text]").all_text_contents()[:2] == ["first", "second"]
 
 
 def test_try_again_replaces_what_broke_off(page: Page) -> None:

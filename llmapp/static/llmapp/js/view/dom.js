@@ -31,6 +31,15 @@ export function element(tag, className, text = "") {
   return node;
 }
 
+// Make these the children of a node. Those that are there already are not touched: the browser forgets what it knows
+// of a node that is taken out, such as the size of one out of sight.
+export function arrange(parent, children) {
+  for (const child of [...parent.children]) if (!children.includes(child)) child.remove();
+  children.forEach((child, at) => {
+    if (parent.children[at] !== child) parent.insertBefore(child, parent.children[at] ?? null);
+  });
+}
+
 // Show a text, or hide its place while there is none. Untouched when nothing changed: some places are spoken.
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;

@@ -4,7 +4,7 @@ import { copy } from "../clipboard.js";
 import { page } from "../html.js";
 import { ACTIVE, textOf } from "../run_state.js";
 import { Answer } from "./answer.js";
-import { all, find, fromTemplate } from "./dom.js";
+import { all, arrange, find, fromTemplate } from "./dom.js";
 import { flash } from "./feedback.js";
 
 export class Thread {
@@ -85,7 +85,8 @@ export class Thread {
     const articles = [...fresh.children].map((article) => this.#keep(article));
     const unsent = [...this.#list.children].filter(({ dataset }) => dataset.state === "sending");
     const keys = new Set(articles.map(({ dataset }) => dataset.key));
-    this.#list.replaceChildren(...earlier, ...articles, ...unsent.filter(({ dataset }) => !keys.has(dataset.key)));
+    const rest = unsent.filter(({ dataset }) => !keys.has(dataset.key));
+    arrange(this.#list, [...earlier, ...articles, ...rest]);
     this.#list.dataset.thread = fresh.dataset.thread;
     if (!earlier.length) this.#setEarlier(find("earlier", body));
     if (articles.length) find("empty")?.remove();
