@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -36,6 +37,9 @@ slug = "bench"
 model = "bench"
 access = "authenticated"
 """
+
+#: Seconds. For almost so long after its start a worker rings with NOTIFY beside the channel layer.
+SETTLED = 16
 
 #: Makes so many people, each with a token and a conversation: one person may have few answers at a time.
 PEOPLE = """
@@ -92,6 +96,8 @@ def _llmapp(stack: str, provider: str, streams: int, over_http: bool = False) ->
         room = ["--concurrency", str(max(64, streams + 8))]
         with Site(Path(folder) / "home", TOML.format(url=provider), web=1, workers=1, arguments=room) as site:
             made = site.manage("shell", "-v", "0", "-c", PEOPLE.format(count=streams))
+            if stack == "server":
+                time.sleep(SETTLED)
             people = [line.split()[1:] for line in made.stdout.splitlines() if line.startswith("person ")]
             ask_one = _by_request if over_http else _by_socket
             yield Running(

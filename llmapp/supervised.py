@@ -41,7 +41,6 @@ def main() -> None:
         _follow(int(descriptor))
     # In a container one often is; what makes it dangerous, pickled messages, we do not accept.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
-    if os.environ.get("X_SWITCH"): sys.setswitchinterval(float(os.environ["X_SWITCH"]))
     sys.argv = [name, *QUIETLY[name], *arguments]
     module, path = PROGRAMS[name]
     with _without(UNUSED[name]):

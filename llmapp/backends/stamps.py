@@ -1,4 +1,4 @@
-"""A token that says when it was made: five characters and a mark, as long as a token of English is on average.
+"""A token that says when it was made: five characters and a mark, about as long as a token of English.
 
 The clock is the machine's monotonic one, which all of its processes share. A stamp counts tens of microseconds and
 begins anew after ten minutes, so a token must not be older than that.
@@ -16,11 +16,16 @@ UNIT = 10
 #: Units after which the same stamp comes again.
 ROUND: int = len(DIGITS) ** LENGTH
 
-#: A stamp in the bytes of a JSON string. The mark before it is in no other text that is measured.
-FOUND = re.compile(rb"~([0-9a-z]{5})")
+#: What stands before a stamp, and in no other text that is measured. Letters: any other mark might mean something in
+#: Markdown, and to render that in every word would be measured too.
+MARK = "Zq"
+#: A stamp in the bytes of a JSON string.
+FOUND = re.compile(rb"Zq([0-9a-z]{5})")
 
 #: Tokens of a paragraph. Text without an end would be one block for ever, which nobody writes.
 PARAGRAPH = 60
+#: Every second paragraph has a bold word, this one: what has a mark is rendered at ten times the cost of plain words.
+BOLD = 10
 
 
 def now() -> int:
@@ -35,12 +40,16 @@ def stamp(at: int) -> str:
     for _ in range(LENGTH):
         at, digit = divmod(at, len(DIGITS))
         digits.append(DIGITS[digit])
-    return "~" + "".join(reversed(digits))
+    return MARK + "".join(reversed(digits))
 
 
 def token(number: int) -> str:
     """Make the token with this number, from 1 on, of a text in paragraphs, and stamp it."""
-    return stamp(now()) + ("\n\n" if number % PARAGRAPH == 0 else " ")
+    paragraph, word = divmod(number - 1, PARAGRAPH)
+    text = stamp(now())
+    if paragraph % 2 and word == BOLD:
+        text = f"**{text}**"
+    return text + ("\n\n" if word == PARAGRAPH - 1 else " ")
 
 
 def age(token: bytes, at: int) -> int:

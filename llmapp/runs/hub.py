@@ -12,7 +12,7 @@ import logging
 import uuid
 import weakref
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from llmapp.core import run_state
 from llmapp.models import Run, RunEvent
 from llmapp.models.runs import ACTIVE_RUNS
 
-from . import away, bell, endings, layer, log, sweeper, thread
+from . import away, bell, endings, garbage, layer, log, sweeper, thread
 from .bell import News
 from .threads import DatabaseThreads
 
@@ -34,6 +34,8 @@ logger = logging.getLogger("llmapp.runs")
 SLOW_POLL = 2.0
 #: Entries that are kept for one reader. One that reads more slowly is sent back to the log.
 BUFFER = 1000
+#: Seconds after which a reader looks at any rate.
+LONG = 60.0
 PAGE = 500
 #: Seconds for which the log is followed when the last reader is gone: to begin again would keep the next one waiting.
 LINGER = 30.0
@@ -59,6 +61,8 @@ class Inbox:
 
     def __init__(self) -> None:
         self._news: deque[News] = deque()
+        #: What a reader of announcements was told last, by run.
+        self.known: dict[uuid.UUID, Announcement] = {}
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         #: Until when is waited. A timer that comes too early looks again then: one for each wait would cost more
@@ -70,7 +74,7 @@ class Inbox:
         if len(self._news) >= BUFFER:
             self._news.clear()
         self._news.append(news)
-        self._wake()
+        self.wake()
 
     async def take(self, seconds: float) -> list[News]:
         """Wait for news; an empty list after so many seconds without any."""
@@ -91,7 +95,12 @@ class Inbox:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _wake(self) -> None:
+    def open_runs(self) -> dict[uuid.UUID, str]:
+        """Return the status of the runs that are active as far as the reader knows."""
+        return {run_pk: item.status for run_pk, item in self.known.items() if item.status in run_state.ACTIVE}
+
+    def wake(self) -> None:
+        """End a wait, with or without news."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -106,7 +115,7 @@ class Inbox:
         if self._loop.time() < self._until:
             self._set_timer()
         else:
-            self._wake()
+            self.wake()
 
 
 class Hub:
@@ -118,7 +127,7 @@ class Hub:
         self._conversations: dict[uuid.UUID, set[Inbox]] = {}
         #: The database's, and the channel layer's where there is one.
         self._tails: list[bell.Tail] = []
-        self._sweeping: asyncio.Task[None] | None = None
+        self._side_tasks: list[asyncio.Task[None]] = []
         self._resting: asyncio.TimerHandle | None = None
         self._threads = DatabaseThreads(DATABASE_THREADS, "llmapp-hub")
 
@@ -185,13 +194,13 @@ class Hub:
         """Yield what happens to the runs of a conversation, the active one first. Never ends by itself."""
         with self._subscribed(self._conversations, conversation_pk) as inbox:
             await self._follow_the_log()
-            known: dict[uuid.UUID, Announcement] = {}
+            known = inbox.known
             for item in await self._threads.patiently(_active, conversation_pk):
                 known[item.run_pk] = item
                 yield item
             while True:
-                news = [Announcement(n.run, n.run_pk, n.status, n.seq) for n in await inbox.take(SLOW_POLL) if n.status]
-                # Without news, look: a bell may have been lost.
+                news = [Announcement(n.run, n.run_pk, n.status, n.seq) for n in await inbox.take(LONG) if n.status]
+                # Woken without news: a bell was lost.
                 for item in news or await self._threads.patiently(_now, conversation_pk, dict(known)):
                     # Two bells may ring for the same, and one of them late.
                     if item.run_pk in known and item.seq <= known[item.run_pk].seq:
@@ -229,7 +238,7 @@ class Hub:
             if not table[key]:
                 del table[key]
             if not self._runs and not self._conversations:
-                self._stop_sweeping()
+                self._stop_looking()
                 # Not the running loop: a reader that was only dropped ends wherever its garbage is collected.
                 if not self._loop.is_closed():
                     self._resting = self._loop.call_later(LINGER, self._rest)
@@ -237,10 +246,14 @@ class Hub:
     async def _follow_the_log(self) -> None:
         self._stay()
         if not self._tails:
+            garbage.settle()
             tails = [bell.start(self._deliver, self._is_watched), layer.tail(self._deliver, self._is_watched)]
             self._tails = [tail for tail in tails if tail is not None]
-        if self._sweeping is None or self._sweeping.done():
-            self._sweeping = asyncio.create_task(self._sweep())
+        if not self._side_tasks:
+            self._side_tasks = [
+                asyncio.create_task(_again_and_again(self._sweep, lambda: app_settings.SWEEP_SECONDS)),
+                asyncio.create_task(_again_and_again(self._look, lambda: SLOW_POLL)),
+            ]
         for tail in list(self._tails):
             await tail.ready()
 
@@ -255,15 +268,21 @@ class Hub:
                 for inbox in self._conversations.get(item.conversation_pk, ()):
                     inbox.put(item)
 
+    async def _look(self) -> None:
+        """Wake whoever does not know how the runs of its conversation stand, for a bell may have been lost.
+
+        With one query for all of them: hundreds of sockets that look for themselves are a tenth of a process's work.
+        """
+        watched = list(self._conversations)
+        active = await self._threads.call(_active_in, watched)
+        for conversation_pk in watched:
+            for inbox in self._conversations.get(conversation_pk, ()):
+                if inbox.open_runs() != active.get(conversation_pk, {}):
+                    inbox.wake()
+
     async def _sweep(self) -> None:
         """While anybody watches, runs end in time even if no worker is there to end them."""
-        while True:
-            await asyncio.sleep(app_settings.SWEEP_SECONDS)
-            try:
-                await self._threads.call(sweeper.sweep)
-            except Exception as error:
-                if not away.is_away(error):
-                    logger.exception("the sweep of a web process failed", extra={"action": "sweep_failed"})
+        await self._threads.call(sweeper.sweep)
 
     def _stay(self) -> None:
         if self._resting is not None:
@@ -275,12 +294,23 @@ class Hub:
         for tail in self._tails:
             tail.close()
         self._tails = []
-        self._stop_sweeping()
+        self._stop_looking()
 
-    def _stop_sweeping(self) -> None:
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            self._sweeping = None
+    def _stop_looking(self) -> None:
+        for task in self._side_tasks:
+            task.cancel()
+        self._side_tasks = []
+
+
+async def _again_and_again(function: Callable[[], Awaitable[None]], seconds: Callable[[], float]) -> None:
+    """Repeat a side task. A failure is logged, and the next round comes all the same."""
+    while True:
+        await asyncio.sleep(seconds())
+        try:
+            await function()
+        except Exception as error:
+            if not away.is_away(error):
+                logger.exception("a side task of a web process failed", extra={"action": "side_task_failed"})
 
 
 _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
@@ -335,6 +365,15 @@ def _made_up_end(run: Run, after: int) -> list[tuple[int, str, str]]:
 
 def _active(conversation_pk: uuid.UUID) -> list[Announcement]:
     return [_announcement(run, initial=True) for run in _active_runs(conversation_pk)]
+
+
+def _active_in(conversations: list[uuid.UUID]) -> dict[uuid.UUID, dict[uuid.UUID, str]]:
+    """Return the status of the active runs of these conversations."""
+    found: dict[uuid.UUID, dict[uuid.UUID, str]] = {}
+    runs = Run.objects.filter(ACTIVE_RUNS, conversation__in=conversations, parent=None).order_by()
+    for conversation_pk, run_pk, status in runs.values_list("conversation_id", "pk", "status"):
+        found.setdefault(conversation_pk, {})[run_pk] = status
+    return found
 
 
 def _now(conversation_pk: uuid.UUID, known: dict[uuid.UUID, Announcement]) -> list[Announcement]:

@@ -36,7 +36,7 @@ GROUP = "llmapp.log"
 NEWS, ECHO = "llmapp.news", "llmapp.echo"
 
 #: Characters of the entries of one message. A larger batch is only announced.
-LARGEST = 64 * 1024
+LARGEST = 512 * 1024
 #: Seconds that the log writer waits for the layer: once, then it does without.
 PATIENCE = 0.25
 #: Seconds after which a layer that failed is tried again: at first, and at most.

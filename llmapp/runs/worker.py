@@ -32,7 +32,7 @@ from llmapp.conf import app_settings
 from llmapp.core.run_state import RunStatus
 from llmapp.models import Run
 
-from . import away, lease, queue, sweeper
+from . import away, garbage, lease, queue, sweeper
 from .execution import Execution, Interruption
 from .threads import DatabaseThreads
 from .writer import LogWriter
@@ -286,6 +286,7 @@ def process(concurrency: int = 1, hears: Callable[[], bool] = lambda: True) -> W
     with _lock:
         if _process is None:
             _process = WorkerProcess(concurrency, hears)
+            garbage.settle()
         return _process
 
 
