@@ -45,7 +45,7 @@ def test_three_turns_on_one_socket_survive_a_reload(page: Page) -> None:
     assert chat.messages(page, conversation) == said
     page.reload()
     expect(page.locator("[data-run]")).to_have_count(3)
-    assert page.locator("[data-body]").all_text_contents() == ["A quick answer with code."] * 3
+    expect(page.locator("[data-body]")).to_have_text(["A quick answer with code."] * 3)
 
 
 def test_a_long_thread_scrolls_in_its_place_and_never_takes_the_page_with_it(page: Page) -> None:

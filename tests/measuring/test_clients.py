@@ -169,4 +169,5 @@ def test_a_stamp_tells_its_age(made: int, old: int) -> None:
 
 def test_tokens_make_paragraphs() -> None:
     assert [number for number in range(1, 200) if token(number).endswith("\n\n")] == [60, 120, 180]
-    assert all(len(token(number).rstrip()) == 6 for number in (1, 60))
+    assert all(len(token(number).rstrip()) == 7 for number in (1, 60))
+    assert [number for number in range(1, 200) if token(number).startswith("**")] == [71, 191]
