@@ -73,11 +73,11 @@ COLUMNS: list[tuple[str, int, Callable[[Measured], float | None]]] = [
 
 
 def header(translate: Callable[[str], str] = str) -> str:
-    return "".join(f"{translate(title):>{width}}" for title, width, _read in COLUMNS)
+    return "".join(f"  {translate(title):>{width}}" for title, width, _read in COLUMNS)
 
 
 def row(repeats: Sequence[Measured]) -> str:
-    return "".join(f"{cell([read(one) for one in repeats]):>{width}}" for _title, width, read in COLUMNS)
+    return "".join(f"  {cell([read(one) for one in repeats]):>{width}}" for _title, width, read in COLUMNS)
 
 
 def cell(values: Sequence[float | None]) -> str:
