@@ -37,6 +37,8 @@ UNUSED = {"daphne": ["OpenSSL", "service_identity", "h2", "cbor2"], "celery": []
 def main() -> None:
     """Run the program that the arguments name, until it ends or the parent does."""
     name, *arguments = sys.argv[1:]
+    # `runs.garbage` asks: what concerns the whole process is done in ours only.
+    os.environ["LLMAPP_SERVED"] = "1"
     if descriptor := os.environ.pop(LIFELINE, ""):
         _follow(int(descriptor))
     # In a container one often is; what makes it dangerous, pickled messages, we do not accept.

@@ -32,7 +32,11 @@ class Deadline:
     def move(self, when: float) -> None:
         """Put it off, or bring it forward."""
         self._when = when
-        if when < self._looks_at:
+        if self._timeout.when() is not None and not self._timeout.expired():
+            # It was due in this very turn of the loop, and what put it off came in time.
+            self._timeout.reschedule(None)
+            self._set_timer()
+        elif when < self._looks_at:
             self._timer.cancel()
             self._set_timer()
 

@@ -14,6 +14,7 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -88,6 +89,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def handle(url: str, streams: int, seconds: int, say: Say) -> None:
     """Raises `CommandError` when the site does not keep up, and when nothing can be measured."""
+    if sys.platform != "linux":
+        raise CommandError(_("This works on Linux only, which tells what processes cost."))
     check_range("--streams", streams, 5000)
     check_range("--seconds", seconds, 600)
     port = reach(url)

@@ -116,9 +116,13 @@ def _names(users: Any, name: str) -> dict[str, str]:
 
 
 def remove() -> None:
-    """Remove everything that bears the name. Runs that go on are stopped first."""
+    """Remove everything that bears the name. Runs that go on are stopped first.
+
+    Whoever else was put into the group stays.
+    """
     users = get_user_model()
-    people = users._default_manager.filter(groups__name=NAME)
+    ours = {f"{users.USERNAME_FIELD}__startswith": f"{NAME}-"}
+    people = users._default_manager.filter(groups__name=NAME, **ours)
     _stop(Run.objects.filter(user__in=people, status__in=run_state.ACTIVE))
     for conversation in Conversation.objects.filter(user__in=people):
         actions.delete(conversation)

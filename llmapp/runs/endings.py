@@ -42,9 +42,7 @@ def end_run(run: Run, trigger: Trigger, kind: ErrorKind | None = None) -> None:
 def settle(run: Run, trigger: Trigger, kind: ErrorKind | None = None, model: str = "") -> ev.Event:
     """Write the end of a run into its row, and return the terminal event that says the same."""
     now = db_now()
-    if trigger is not Trigger.COMPLETE:
-        # An answer that came to its end has closed its own.
-        close_spans(run, now, kind)
+    close_spans(run, now, kind)
     status = run_state.after(run.status, trigger)
     _add_up(run)
     run.status, run.worker, run.ended_at = status, None, now

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
@@ -34,7 +33,7 @@ logger = logging.getLogger("llmapp.runs")
 SLOW_POLL = 2.0
 #: Entries that are kept for one reader. One that reads more slowly is sent back to the log.
 BUFFER = 1000
-#: Seconds after which a reader looks at any rate.
+#: Seconds after which a reader of announcements looks by itself; before that it is woken, each `SLOW_POLL` at most.
 LONG = 60.0
 PAGE = 500
 #: Seconds for which the log is followed when the last reader is gone: to begin again would keep the next one waiting.
@@ -210,14 +209,19 @@ class Hub:
 
     async def bell_works(self) -> bool:
         """Say whether a tail hears, and start one where nobody watches: for health checks."""
-        with self._subscribed(self._runs, uuid.uuid4()):
-            try:
+        was_resting = not self._tails
+        try:
+            with self._subscribed(self._runs, uuid.uuid4()):
                 async with asyncio.timeout(2):
                     await self._follow_the_log()
-            except TimeoutError:
-                return False
-            # The database's own tail: the layer only spares it work.
-            return bool(self._tails) and self._tails[0].works
+                # The database's own tail: the layer only spares it work.
+                return bool(self._tails) and self._tails[0].works
+        except TimeoutError:
+            return False
+        finally:
+            if was_resting and not self._runs and not self._conversations:
+                # Asked each few seconds, it would never rest again.
+                self._rest()
 
     async def aclose(self) -> None:
         """Stop following, and give up threads and connections."""
@@ -246,10 +250,12 @@ class Hub:
     async def _follow_the_log(self) -> None:
         self._stay()
         if not self._tails:
-            garbage.settle()
+            if garbage.ours():
+                garbage.settle()
             tails = [bell.start(self._deliver, self._is_watched), layer.tail(self._deliver, self._is_watched)]
             self._tails = [tail for tail in tails if tail is not None]
-        if not self._side_tasks:
+        if not self._side_tasks or any(task.done() for task in self._side_tasks):
+            self._stop_looking()
             self._side_tasks = [
                 asyncio.create_task(_again_and_again(self._sweep, lambda: app_settings.SWEEP_SECONDS)),
                 asyncio.create_task(_again_and_again(self._look, lambda: SLOW_POLL)),
@@ -313,13 +319,16 @@ async def _again_and_again(function: Callable[[], Awaitable[None]], seconds: Cal
                 logger.exception("a side task of a web process failed", extra={"action": "side_task_failed"})
 
 
-_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
+_hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
 
 
 def get_hub() -> Hub:
     """Return the hub of the running event loop."""
     loop = asyncio.get_running_loop()
     if (hub := _hubs.get(loop)) is None:
+        # A view that is called synchronously has a loop of its own, for a moment.
+        for closed in [other for other in _hubs if other.is_closed()]:
+            del _hubs[closed]
         hub = _hubs[loop] = Hub()
     return hub
 

@@ -207,7 +207,9 @@ class LayerTail(Tail):
             news = list(_unpacked(message["runs"], self._wanted))
         except (KeyError, TypeError, ValueError):
             # Another version wrote it. Readers find what they miss in the log.
-            logger.warning("a message of the channel layer cannot be read", extra={"action": "layer_unreadable"})
+            if self._well:
+                logger.warning("messages of the channel layer cannot be read", extra={"action": "layer_unreadable"})
+            self._well = False
             return
         if news:
             self._call(self._deliver, news)

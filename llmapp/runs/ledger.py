@@ -61,8 +61,10 @@ class RunLedger:
                 attempt.save(force_insert=True)
                 Run.objects.filter(pk=self._run_id).update(attempts_used=F("attempts_used") + 1, model_name=model.name)
         except IntegrityError:
-            # The first try did arrive.
-            return Attempt.objects.get(call_id=call_id, number=number).pk
+            first = Attempt.objects.filter(call_id=call_id, number=number).values_list("pk", flat=True).first()
+            if first is None:
+                raise
+            return first  # that try did arrive
         return attempt.pk
 
     async def attempt_ended(self, attempt_id: int, result: AttemptResult) -> None:

@@ -30,8 +30,7 @@ CHUNK = 500
 #: NOTIFY refuses payloads of 8,000 bytes; a run's id, its seq and what parts them are below 50.
 NOTIFY_RUNS = 150
 CHANNEL = "llmapp"
-
-
+#: Of an entry, in the order of an INSERT.
 COLUMNS = "run_id, seq, status, data, created_at"
 
 
@@ -103,7 +102,7 @@ def insert_under_lease(rows: Sequence[Row], worker_id: uuid.UUID, first: Mapping
     are six round trips, which a token would wait for. Returns False when the lease is gone; then nothing is written.
     """
     workers = connection.ops.quote_name(Worker._meta.db_table)
-    bell = f", pg_notify('{CHANNEL}', %s)" if first else ""
+    bell = f", pg_notify('{CHANNEL}', %s::text)" if first else ""
     # One parameter for all rows: the statement is always the same text, which the driver has parsed already.
     sql = f"""
         WITH lease AS MATERIALIZED (
@@ -111,7 +110,7 @@ def insert_under_lease(rows: Sequence[Row], worker_id: uuid.UUID, first: Mapping
         ), written AS (
             INSERT INTO {_table()} ({COLUMNS})
             SELECT row.run_id, row.seq, row.status, row.data, lease.now
-            FROM lease, json_to_recordset(%s) AS row (run_id uuid, seq bigint, status text, data text)
+            FROM lease, json_to_recordset(%s::json) AS row (run_id uuid, seq bigint, status text, data text)
             RETURNING 1
         )
         SELECT (SELECT count(*) FROM written){bell}

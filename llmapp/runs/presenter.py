@@ -23,13 +23,15 @@ INTERVAL = 0.15
 LENGTH = 2_000
 #: What rendering may take of a core for one run: an open block that takes 1 ms is rendered each 0.3 s.
 SHARE = 1 / 300
+#: Seconds between two renderings at most: what is settled waits for them too.
+LONGEST_PAUSE = 3.0
 #: An open block of this many characters takes milliseconds to render: that is done in a thread.
 INLINE = 4_000
 
 
 def pause_after(seconds: float, characters: int) -> float:
     """Return how many seconds to wait after a rendering that took `seconds` of a core, of so many open characters."""
-    return max(INTERVAL, INTERVAL * characters / LENGTH, seconds / SHARE)
+    return min(max(INTERVAL, INTERVAL * characters / LENGTH, seconds / SHARE), LONGEST_PAUSE)
 
 
 class Presenter:

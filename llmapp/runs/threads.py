@@ -21,8 +21,8 @@ from . import away
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: Seconds for which a thread keeps its connection without a look whether it still is one. To give a connection back to
-#: a pool after each call, and take one again, costs as much as the query.
+#: Seconds for which a thread keeps its connection: so often it is looked at while it is used, by Django's own rules,
+#: and so long after its last use it is given back. To take one from a pool for each call costs as much as the query.
 KEPT = 1.0
 
 #: Seconds between tries while the database is away; the last one over and over.
@@ -35,11 +35,18 @@ class DatabaseThreads:
     def __init__(self, size: int, name: str) -> None:
         self._size = size
         self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
-        self._idle = threading.local()
+        self._thread = threading.local()
+        self._used_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, lambda: self._run(function, *args, **kwargs))
+        try:
+            return await loop.run_in_executor(self._pool, lambda: self._run(function, *args, **kwargs))
+        finally:
+            self._used_at = loop.time()
+            if self._timer is None:
+                self._timer = loop.call_later(KEPT, self._give_back, loop)
 
     async def patiently(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Like `call`, again and again while the database is away.
@@ -57,7 +64,8 @@ class DatabaseThreads:
         raise AssertionError("the waits never end")
 
     def _run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        if time.monotonic() - getattr(self._idle, "since", 0.0) > KEPT:
+        if (now := time.monotonic()) - getattr(self._thread, "looked_at", 0.0) > KEPT:
+            self._thread.looked_at = now
             close_old_connections()
         try:
             with away.watched():
@@ -65,19 +73,30 @@ class DatabaseThreads:
         except BaseException:
             close_old_connections()
             raise
-        finally:
-            self._idle.since = time.monotonic()
+
+    def _give_back(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Give the connections back, unless they were used a moment ago."""
+        self._timer = None
+        if (left := self._used_at + KEPT - loop.time()) > 0:
+            self._timer = loop.call_later(left, self._give_back, loop)
+        else:
+            self._in_each(close_old_connections)
 
     def close(self) -> None:
         """Close each thread's connections, then the threads. Waits for what they are doing."""
-        everyone = threading.Barrier(self._size)
-        for _ in range(self._size):
-            self._pool.submit(_close_connections, everyone)
+        self._in_each(connections.close_all)
         self._pool.shutdown(wait=True)
 
+    def _in_each(self, function: Callable[[], None]) -> None:
+        everyone = threading.Barrier(self._size)
+        for _ in range(self._size):
+            # Shut down already: then there is nothing to be closed.
+            with contextlib.suppress(RuntimeError):
+                self._pool.submit(_meet, function, everyone)
 
-def _close_connections(everyone: threading.Barrier) -> None:
-    connections.close_all()
+
+def _meet(function: Callable[[], None], everyone: threading.Barrier) -> None:
+    function()
     # Whoever waits here leaves the next task to another thread.
     with contextlib.suppress(threading.BrokenBarrierError):
         everyone.wait(timeout=5)

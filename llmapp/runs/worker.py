@@ -184,7 +184,7 @@ class WorkerProcess:
         self._lost(None, lease.LeaseLost())
         _id, old = self._held()
         await self._register()
-        await asyncio.to_thread(old.close)
+        await old.aclose()
 
     async def _watch_for_stops(self) -> None:
         if self._executions:
@@ -228,7 +228,7 @@ class WorkerProcess:
 
     async def _give_the_lease_back(self) -> None:
         worker_id, writer = self._held()
-        await asyncio.to_thread(writer.close)
+        await writer.aclose()
         try:
             await self._threads.call(lease.stopped, worker_id)
         except DatabaseError as error:

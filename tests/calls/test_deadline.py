@@ -38,6 +38,16 @@ async def test_it_ends_the_wait_in_time(when: float, moves: list[tuple[float, fl
         assert expected is None
 
 
+async def test_what_comes_in_the_last_moment_counts() -> None:
+    """The timer has fired, and the token is read in the same turn of the loop."""
+    loop = asyncio.get_running_loop()
+    async with Deadline(loop.time() + 10) as deadline:
+        deadline.move(loop.time() - 1)
+        deadline._look()
+        deadline.move(loop.time() + 10)
+        await asyncio.sleep(0.05)
+
+
 async def test_another_cancellation_is_no_timeout() -> None:
     async def guarded() -> None:
         async with Deadline(asyncio.get_running_loop().time() + 10):

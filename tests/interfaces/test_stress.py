@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from django.apps import apps
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
@@ -137,6 +138,15 @@ def test_only_its_own_people_see_the_agent(django_user_model: Any) -> None:
     with stress_site.prepared(1, 5, 50, 30) as people:
         assert [agent.slug for agent in access.agents_for(tokens.find(people[0]))] == [stress_site.NAME]
         assert not access.agents_for(other).exists()
+
+
+@database
+def test_who_was_put_into_its_group_stays(django_user_model: Any) -> None:
+    """An administrator who wants to look is not removed with what was made."""
+    other = django_user_model.objects.create_user("eve")
+    with stress_site.prepared(1, 5, 50, 30):
+        other.groups.add(Group.objects.get(name=stress_site.NAME))
+    assert [user.get_username() for user in get_user_model().objects.all()] == ["eve"]
 
 
 @database

@@ -134,6 +134,17 @@ async def test_ticks_tell_of_silence_and_lose_nothing(
     assert json.loads(heard[-1][1])["type"] == "RUN_FINISHED"
 
 
+def test_hubs_of_loops_that_are_over_are_forgotten() -> None:
+    """Each view that is called synchronously has a loop of its own."""
+
+    async def use() -> None:
+        hub.get_hub()
+
+    for _ in range(3):
+        asyncio.run(use())
+    assert sum(loop.is_closed() for loop in hub._hubs) <= 1
+
+
 async def test_an_inbox_waits_as_long_as_it_is_told(readers: hub.Hub) -> None:
     """Each time anew, whether something came before or not, and not longer after a short wait."""
     inbox, now = hub.Inbox(), asyncio.get_running_loop().time

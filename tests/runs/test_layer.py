@@ -175,7 +175,7 @@ async def test_what_is_not_for_us_is_left_alone(
         await send_message(message)
     await send([news[seq] for seq in range(3, 8)])
     assert [e["seq"] for e in await reader] == [1, 2, 3, 4, 5, 6, 7]
-    assert caplog.messages.count("a message of the channel layer cannot be read") == 2
+    assert caplog.messages.count("messages of the channel layer cannot be read") == 1
 
 
 def write_silently(run: Run) -> dict[int, bell.News]:
@@ -288,7 +288,7 @@ async def desk(
     await asyncio.sleep(0.3)
     yield made
     await made.leave()
-    await asyncio.to_thread(writer.close)
+    await writer.aclose()
     assert (await sync_to_async(text_of)(run)).split() == [str(n + 1) for n in range(made.written)]
 
 

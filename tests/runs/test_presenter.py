@@ -59,7 +59,9 @@ async def test_the_open_block_is_not_rendered_for_every_token() -> None:
         # Long, or costly: the share of a core that rendering takes stays what it is.
         (6_000, 0.0001, 3 * presenter.INTERVAL),
         (500, 0.001, 0.3),
-        (6_000, 0.01, 3.0),
+        (6_000, 0.005, 1.5),
+        # But never so long that the answer seems to stand still.
+        (90_000, 0.1, presenter.LONGEST_PAUSE),
     ],
 )
 def test_what_costs_more_is_rendered_less_often(characters: int, seconds: float, pause: float) -> None:

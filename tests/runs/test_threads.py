@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -42,12 +44,22 @@ async def test_calls_that_follow_each_other_share_a_connection(threads: Database
     assert len(looks) == 1
 
 
-async def test_one_that_was_not_used_for_long_is_looked_at(
+async def test_one_that_is_used_all_the_time_is_looked_at_now_and_then(
     threads: DatabaseThreads, looks: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "KEPT", -1.0)
+    monkeypatch.setattr(module, "KEPT", 0.1)
+    began = time.monotonic()
+    while time.monotonic() - began < 0.35:
+        await threads.call(query)
+    assert 3 <= len(looks) <= 4
+
+
+async def test_one_that_nobody_uses_is_given_back(
+    threads: DatabaseThreads, looks: list[None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT", 0.1)
     await threads.call(query)
-    await threads.call(query)
+    await asyncio.sleep(0.5)
     assert len(looks) == 2
 
 

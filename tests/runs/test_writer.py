@@ -40,7 +40,7 @@ async def desk(transactional_db: None) -> AsyncIterator[Desk]:
     worker = await sync_to_async(lease.register)(10, {})
     writer = LogWriter(worker.pk, asyncio.get_running_loop(), lambda *args: lost.append(args))
     yield Desk(writer, worker, lost)
-    await asyncio.to_thread(writer.close)
+    await writer.aclose()
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_text_that_a_database_refuses_is_escaped(runs: Callable[..., Any] | list
 async def test_who_writes_to_a_writer_that_was_closed_is_told(desk: Desk, runs: list[Run]) -> None:
     """A claim can come back when its lease was revoked, and its writer closed, in the meantime."""
     run_log = await desk.take(runs[0])
-    await asyncio.to_thread(desk.writer.close)
+    await desk.writer.aclose()
     with pytest.raises(lease.LeaseLost):
         async with asyncio.timeout(5):
             await run_log.commit(list)
