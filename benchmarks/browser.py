@@ -30,12 +30,12 @@ from unittest import mock
 
 from playwright.sync_api import Browser, CDPSession, Error, Page, sync_playwright
 
+from llmapp.measuring.figures import cell
 from llmapp.rendering.markdown import render
 from tests.browser.conftest import ARGUMENTS, chromium
 from tests.support.site import Site
 
 from . import machine, texts
-from .stream_delay import cell
 
 #: Of the answer, and tokens a second.
 CHARACTERS, RATE = 48_000, 200

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+from llmapp.measuring.figures import cell
 from tests.support.site import Site
 
 from . import machine, provider
 from .provider import WARM_UP
 from .settings import HEADER
 from .stacks import TOML
-from .stream_delay import cell
 
 #: Messages of one conversation, and conversations of one person.
 MESSAGES = (20, 200, 2000)
