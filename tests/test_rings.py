@@ -105,12 +105,18 @@ def test_all_rings_are_there() -> None:
     assert {"core", "rendering", "backends", "calls", "agents", "runs", "models"} <= {ring_of(path) for path in FILES}
 
 
-def test_the_web_process_does_without_what_only_workers_need() -> None:
+@pytest.mark.parametrize(
+    "loading",
+    [
+        "import project.asgi; from django.urls import reverse; reverse('llmapp:chat')",
+        "import llmapp.management.commands.llmapp",
+    ],
+    ids=["a web process", "a command"],
+)
+def test_most_processes_do_without_what_only_workers_need(loading: str) -> None:
     """litellm costs 160 MB and two seconds, for a worker that asks such a provider; Markdown is rendered in workers."""
     code = (
-        "import sys, django; django.setup()\n"
-        "import project.asgi\n"
-        "from django.urls import reverse; reverse('llmapp:chat')\n"
+        f"import sys, django; django.setup(); {loading}\n"
         "heavy = {'litellm', 'openai', 'aiohttp', 'httpx', 'markdown_it', 'pygments'}\n"
         "print(sorted(heavy & sys.modules.keys()))"
     )

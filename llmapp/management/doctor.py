@@ -22,9 +22,9 @@ from llmapp.models import LanguageModel, Provider, Worker
 from llmapp.runs import layer, lease
 from llmapp.runs.away import database_name
 from llmapp.runs.hub import get_hub
+from llmapp.runs.installed import versions
 from llmapp.runs.probe_sentences import sentence
 from llmapp.runs.queue import QUEUE
-from llmapp.runs.worker import versions
 from llmapp.whereabouts import worker_command
 
 from .database import unapplied

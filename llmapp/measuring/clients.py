@@ -14,11 +14,13 @@ import subprocess
 import sys
 import threading
 from dataclasses import asdict, dataclass, field
-from typing import Any
-
-import aiohttp
+from typing import TYPE_CHECKING, Any
 
 from llmapp.backends.stamps import FOUND, age, now
+
+if TYPE_CHECKING:
+    # Imported where it is used, in the process of the clients: every command would pay a tenth of a second for it.
+    import aiohttp
 
 #: Characters of an error that are kept.
 LONGEST = 500
@@ -92,6 +94,8 @@ class Clients:
         self._arrivals: list[tuple[int, int]] = []
 
     async def run(self) -> Result:
+        import aiohttp
+
         timeout = aiohttp.ClientTimeout(total=self._job.patience)
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector, read_bufsize=2**18) as session:
@@ -108,6 +112,8 @@ class Clients:
         """Do what comes before the first stream starts."""
 
     async def _follow(self, session: aiohttp.ClientSession, number: int, request: dict[str, Any]) -> None:
+        import aiohttp
+
         try:
             async with asyncio.timeout(self._job.patience):  # a websocket has no time-out of the session's
                 await self.read(session, number, request)

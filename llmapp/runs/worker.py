@@ -14,19 +14,15 @@ import asyncio
 import concurrent.futures
 import contextlib
 import logging
-import platform
 import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
-from importlib.metadata import version
 
-import django
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from django.db import DatabaseError
 
-import llmapp
 from llmapp.backends import Clients
 from llmapp.conf import app_settings
 from llmapp.core.run_state import RunStatus
@@ -34,6 +30,7 @@ from llmapp.models import Run
 
 from . import away, garbage, lease, queue, sweeper
 from .execution import Execution, Interruption
+from .installed import versions
 from .threads import DatabaseThreads
 from .writer import LogWriter
 
@@ -256,16 +253,6 @@ async def _forever(function: Callable[[], Awaitable[None]], seconds: Callable[[]
                 logger.exception("a side task failed", extra={"action": "side_task_failed"})
             await asyncio.sleep(0.5)
         await asyncio.sleep(seconds())
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what a run depends on."""
-    return {
-        "python": platform.python_version(),
-        "django": django.get_version(),
-        "llmapp": llmapp.__version__,
-        **{name: version(name) for name in ("litellm", "httpx")},
-    }
 
 
 def _has_uvloop() -> bool:

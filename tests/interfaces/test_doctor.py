@@ -17,7 +17,7 @@ import llmapp
 from llmapp.management import doctor
 from llmapp.models import LanguageModel, Provider
 from llmapp.runs import lease, queue
-from llmapp.runs.worker import versions
+from llmapp.runs.installed import versions
 from tests.support import stack
 from tests.support.certificates import Authority
 from tests.support.loopback import closed_port

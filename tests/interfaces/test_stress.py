@@ -23,7 +23,7 @@ from llmapp.management.stress import Busy, Place
 from llmapp.measuring.figures import Measured
 from llmapp.models import AgentSettings, Conversation, Duty, Run
 from llmapp.runs import access, actions, lease
-from llmapp.runs.worker import versions
+from llmapp.runs.installed import versions
 from tests.support.loopback import closed_port
 
 database = pytest.mark.django_db(transaction=True)
