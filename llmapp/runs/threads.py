@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, repeat
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import close_old_connections, connections
 
@@ -36,14 +36,18 @@ class DatabaseThreads:
         self._size = size
         self._pool = ThreadPoolExecutor(size, thread_name_prefix=name)
         self._thread = threading.local()
+        self._running: set[asyncio.Future[Any]] = set()
         self._used_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     async def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._pool, lambda: self._run(function, *args, **kwargs))
+        self._running.add(work)
         try:
-            return await loop.run_in_executor(self._pool, lambda: self._run(function, *args, **kwargs))
+            return await work
         finally:
+            self._running.discard(work)
             self._used_at = loop.time()
             if self._timer is None:
                 self._timer = loop.call_later(KEPT, self._give_back, loop)
@@ -75,15 +79,18 @@ class DatabaseThreads:
             raise
 
     def _give_back(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give the connections back, unless they were used a moment ago."""
+        """Give the connections back, unless they are used now or were a moment ago."""
         self._timer = None
-        if (left := self._used_at + KEPT - loop.time()) > 0:
+        left = KEPT if self._running else self._used_at + KEPT - loop.time()
+        if left > 0:
             self._timer = loop.call_later(left, self._give_back, loop)
         else:
             self._in_each(close_old_connections)
 
     def close(self) -> None:
         """Close each thread's connections, then the threads. Waits for what they are doing."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._in_each(connections.close_all)
         self._pool.shutdown(wait=True)
 
