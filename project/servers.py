@@ -17,8 +17,9 @@ NOTICED = {"connect_timeout": 3, "tcp_user_timeout": 8000, "keepalives_idle": 4,
 
 #: Connections of one process. Who needs one waits for `timeout` seconds. The pool goes on trying for
 #: `reconnect_timeout` and then waits for the next who needs one: with its own 300, and ever longer pauses between
-#: tries, it would come back minutes after the server.
-POOL = {"min_size": 1, "max_size": 8, "timeout": 4, "reconnect_timeout": 4}
+#: tries, it would come back minutes after the server. Each `max_idle` seconds one goes that nobody needed meanwhile:
+#: the server has a hundred for all processes.
+POOL = {"min_size": 1, "max_size": 8, "max_idle": 5, "timeout": 4, "reconnect_timeout": 4}
 
 #: Seconds in which a broker has to answer.
 ANSWERS = 5.0
