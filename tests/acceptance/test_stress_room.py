@@ -1,4 +1,4 @@
-"""`llmapp stress` against a site that has too little room. In a file of its own: two sites at once are many connections."""
+"""`llmapp stress` against a site with too little room. In a file of its own, for two sites are many connections."""
 
 from __future__ import annotations
 
