@@ -17,6 +17,8 @@ import warnings
 from collections.abc import Iterator
 from importlib import import_module
 
+from llmapp.runs.garbage import SERVED
+
 #: The environment variable that names the pipe's descriptor.
 LIFELINE = "LLMAPP_LIFELINE"
 
@@ -38,7 +40,7 @@ def main() -> None:
     """Run the program that the arguments name, until it ends or the parent does."""
     name, *arguments = sys.argv[1:]
     # `runs.garbage` asks: what concerns the whole process is done in ours only.
-    os.environ["LLMAPP_SERVED"] = "1"
+    os.environ[SERVED] = "1"
     if descriptor := os.environ.pop(LIFELINE, ""):
         _follow(int(descriptor))
     # In a container one often is; what makes it dangerous, pickled messages, we do not accept.
