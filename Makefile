@@ -22,8 +22,15 @@ test: ## Run the tests that need no processes and no browser
 test-all: ## Run all tests, those that take long too
 	$(VENV)/python -m pytest -m ""
 
+soak: ## Run the full forms of the tests of load, on files and on servers: half an hour
+	$(VENV)/python -m pytest -n 0 -s -m long tests/acceptance/load
+	LLMAPP_TEST_STACK=server $(VENV)/python -m pytest -n 0 -s -m long tests/acceptance/load
+
 matrix: ## Run all tests on every Python and Django that is promised and is here
 	$(PYTHON) scripts/matrix.py $(ARGS)
+
+crash-matrix: ## Kill, pause and end every process at every point of a run, and write docs/crash-matrix.md
+	$(VENV)/python -m tests.acceptance.crash $(ARGS)
 
 lint: ## Look for faults in style
 	$(VENV)/ruff check .
@@ -60,4 +67,4 @@ diagram: ## Print the picture for docs/architecture.md
 ci: ## Do what has to pass, in this checkout
 	.ci/run
 
-.PHONY: help install run test test-all matrix lint format types messages bench-peers constraints diagram ci
+.PHONY: help install run test test-all soak crash-matrix matrix lint format types messages bench-peers constraints diagram ci

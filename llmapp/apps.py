@@ -13,12 +13,14 @@ class LlmappConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks, removal  # noqa: F401 - registers the system checks
-        from .api.cutting import mend_daphne
+        from .api import cutting, slow_readers
 
         removal.watch(self)
-        mend_daphne()
+        cutting.mend_daphne()
+        slow_readers.mend_daphne()
         _lend_a_celery_app()
         _follow_sign_ins()
+        _be_seen()
 
 
 def _lend_a_celery_app() -> None:
@@ -41,3 +43,11 @@ def _follow_sign_ins() -> None:
     from .api.visitors import take_along
 
     user_logged_in.connect(take_along, dispatch_uid="llmapp.visitors")
+
+
+def _be_seen() -> None:
+    from django.core.signals import request_started
+
+    from .runs import presence
+
+    request_started.connect(presence.begin, dispatch_uid="llmapp.presence")

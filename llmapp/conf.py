@@ -19,6 +19,8 @@ class AppSettings:
     QUEUE_TIMEOUT: float = 900
     #: A provider that asks for a longer wait than this is left for the next model, if there is one.
     SWITCH_AFTER: float = 20
+    #: How long it is remembered what has helped after which failure.
+    HEALTH_WINDOW: float = 900
     MAX_ACTIVE_RUNS_PER_USER: int = 3
     SENDS_PER_MINUTE: int = 30
     #: Open websockets of one user in one web process.
@@ -58,6 +60,17 @@ class AppSettings:
     REQUEUE_SECONDS: float = 5
     #: How long a worker that shuts down lets its runs go on before it hands them back.
     SHUTDOWN_SECONDS: float = 3
+    #: A run in progress that has written nothing for this long is reported as stuck. 0: never.
+    RUN_SILENT_SECONDS: float = 180
+    #: A provider whose breakers have not been closed for this long is reported as down. 0: never.
+    PROVIDER_DOWN_AFTER: float = 300
+    #: The share of failed runs, of those that ended within the window, that is reported. 0: never.
+    ERROR_RATE: float = 0.5
+    ERROR_RATE_WINDOW: float = 600
+    #: Fewer runs than these say nothing about a share.
+    ERROR_RATE_RUNS: int = 10
+    #: Which of `llmapp.core.alarms.ALARMS` are mailed to the site's ADMINS.
+    ALARM_MAILS: Sequence[str] = ("run_stuck", "provider_down", "error_rate")
     #: The log of a run is compacted this long after its end.
     COMPACT_AFTER: float = 24 * 3600
 

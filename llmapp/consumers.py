@@ -28,6 +28,7 @@ import json
 import logging
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import ExitStack
 from typing import Any
 
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -37,7 +38,7 @@ from django.utils.translation import gettext as _
 
 from llmapp.core import run_state
 from llmapp.models import Run
-from llmapp.runs import away
+from llmapp.runs import away, presence
 from llmapp.runs.access import NotThere
 from llmapp.runs.hub import get_hub
 
@@ -73,6 +74,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.subscriptions = Subscriptions(self._send_text, self._spawn)
         self.closing = False
         self._admission: Admission | None = None
+        self._open = ExitStack()
         self._language = translation.get_language() or "en"
         #: The status of each run that was last told.
         self._statuses: dict[uuid.UUID, str] = {}
@@ -84,6 +86,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         finally:
             # However it ended: a server may cancel us without a goodbye.
             self.closing = True
+            self._open.close()
             if self._admission is not None:
                 seats.leave(self._admission.identity.owner)
             self._cancel_tasks()
@@ -98,6 +101,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self.close()
             return
         self._admission = admission
+        self._opening = self._open.enter_context(presence.opened(presence.WEBSOCKET, admission.identity.owner))
         self._language = frames.language_of(self.scope)
         # An active one will be announced, and followed when the client says from where; the others are over.
         self._statuses = {run: "" if status in run_state.ACTIVE else status for run, status in admission.newest.items()}
@@ -225,6 +229,7 @@ class ConversationConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _send_text(self, text: str) -> None:
         if not self.closing:
+            self._opening.sent()
             await self.send(text_data=text)
 
     # --- leaving ----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""For all pages of a site, the admin too: a sentence with status 503 while the database is away.
+"""For all pages of a site, the admin too: a sentence with status 503 while the database is away or overrun.
 
     MIDDLEWARE = [..., "llmapp.middleware.DatabaseAway"]
 
@@ -16,7 +16,7 @@ from .views.away import away_page
 
 class DatabaseAway(MiddlewareMixin):
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        if not away.is_away(error):
+        if not away.passes(error):
             return None
-        away.database.noticed(error)
+        away.noticed(error)
         return away_page()

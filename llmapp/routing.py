@@ -62,7 +62,7 @@ class RefusedWhileAway:
         except DatabaseError as error:
             if not away.is_away(error):
                 raise
-            away.database.noticed(error)
+            away.noticed(error)
             await send({"type": "websocket.close", "code": 1013})
 
 

@@ -3,11 +3,15 @@
 A child never outlives its parent. It holds the read end of a pipe whose other end only the parent has:
 when that closes, because the parent wants it to or because it was killed, the child stops itself as if it
 had been sent SIGTERM. So SIGTERM comes exactly once; a second one would make Celery drop everything.
+
+Through another pipe it says that its event loop turns. One that has fallen silent is asked by a signal where it stands,
+and then killed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import sys
@@ -16,11 +20,17 @@ import time
 import warnings
 from collections.abc import Iterator
 from importlib import import_module
+from typing import Any
 
+from llmapp.runs import pulse
 from llmapp.runs.garbage import SERVED
 
 #: The environment variable that names the pipe's descriptor.
 LIFELINE = "LLMAPP_LIFELINE"
+
+#: Has every thread's stack written to the standard error, whatever the threads are doing.
+WHERE = signal.SIGUSR2
+STDERR = 2
 
 #: Seconds that a child has for its own clean end when nobody is there to wait for it.
 PATIENCE = 15.0
@@ -43,6 +53,8 @@ def main() -> None:
     os.environ[SERVED] = "1"
     if descriptor := os.environ.pop(LIFELINE, ""):
         _follow(int(descriptor))
+    pulse.take()
+    faulthandler.register(WHERE, file=STDERR, all_threads=True)
     # In a container one often is; what makes it dangerous, pickled messages, we do not accept.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
     sys.argv = [name, *QUIETLY[name], *arguments]
@@ -51,7 +63,20 @@ def main() -> None:
         target = import_module(module)
     for part in path.split("."):
         target = getattr(target, part)
+    if name == "daphne":
+        _keep_the_pulse_of_twisted()
     target()  # type: ignore[operator]
+
+
+def _keep_the_pulse_of_twisted() -> None:
+    """Daphne's event loop is the reactor's. That of a worker is in `runs.worker`."""
+    reactor: Any = import_module("twisted.internet.reactor")
+
+    def turn() -> None:
+        pulse.beat()
+        reactor.callLater(pulse.EACH, turn)
+
+    reactor.callWhenRunning(turn)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 
 from celery import current_app, shared_task, signals
 
+from . import prefork
 from .checks.celery import GREEN
 from .runs import probe, probing, worker
 from .runs.queue import QUEUE, TASK
@@ -37,11 +38,29 @@ def refuse_green_threads(instance: Any = None, **kwargs: Any) -> None:
         raise SystemExit("llmapp.E005: runs cannot be carried out in this pool. Use -P threads, or -P prefork.")
 
 
+@signals.celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+def survive_a_closed_channel(instance: Any = None, **kwargs: Any) -> None:
+    """RabbitMQ closes a channel on which a message waits for longer than its `consumer_timeout`, half an hour.
+
+    A run may take longer. Celery would end the worker; told this it opens another channel, and the messages of the runs
+    come again, which does no harm.
+    """
+    if _takes_runs():
+        instance.app.conf.broker_channel_error_retry = True
+
+
+@signals.celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+def tie_children(instance: Any = None, **kwargs: Any) -> None:
+    """Prefork pool: what its children will hear a stop by."""
+    if getattr(instance.pool_cls, "__module__", "") == "celery.concurrency.prefork" and _takes_runs():
+        prefork.prepare()
+
+
 @signals.worker_process_init.connect  # type: ignore[untyped-decorator]
 def start_in_child(**kwargs: Any) -> None:
     """Prefork and solo pools: each child is a worker of its own, with one run at a time."""
     if _takes_runs():
-        worker.process(concurrency=1)
+        prefork.follow(worker.process(concurrency=1).drain)
 
 
 @signals.worker_ready.connect  # type: ignore[untyped-decorator]
@@ -91,6 +110,7 @@ def _takes_runs() -> bool:
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def drain(**kwargs: Any) -> None:
     """The first SIGTERM: claim nothing more, and hand back what does not end by itself."""
+    prefork.let_go()
     if (process := worker.current()) is not None:
         process.drain()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from django.urls import path, re_path
 
 from .api import conversations, runs, status
-from .views import chat, demo, embedded, health
+from .views import chat, demo, embedded, health, metrics
 
 app_name = "llmapp"
 
@@ -31,4 +31,5 @@ urlpatterns = [
     re_path(r"^api/status/?$", status.status, name="api-status"),
     re_path(r"^health/live/?$", health.live, name="health-live"),
     re_path(r"^health/ready/?$", health.ready, name="health-ready"),
+    re_path(r"^metrics/?$", metrics.metrics, name="metrics"),
 ]

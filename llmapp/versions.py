@@ -43,13 +43,14 @@ def restore(version: AgentVersion, changed_by: Any = None) -> AgentVersion | Non
     agent, values = version.agent, version.values
     models = {model.name: model for model in LanguageModel.objects.all()}
     groups = {group.name: group for group in Group.objects.filter(name__in=values["groups"])}
-    gone = [name for name in [values["model"], *values["fallbacks"]] if name not in models]
+    # A version of an earlier release may lack what came later.
+    named = [values["model"], *values["fallbacks"], values.get("summary_model") or values["model"]]
+    gone = [name for name in named if name not in models]
     if gone:
         raise CannotRestore(_("There is no model {names} any more.").format(names=", ".join(dict.fromkeys(gone))))
     if missing := [name for name in values["groups"] if name not in groups]:
         raise CannotRestore(_("There is no group {names} any more.").format(names=", ".join(missing)))
     for name in FIELDS:
-        # A version of an earlier release may lack what came later.
         setattr(agent, name, values.get(name, getattr(agent, name)))
     agent.model = models[values["model"]]
     try:

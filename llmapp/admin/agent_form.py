@@ -1,7 +1,8 @@
-"""The form of an agent: fallbacks by choice and in order, limits with their units, settings that are JSON."""
+"""The form of an agent: other models by choice, limits with their units, settings that are JSON."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django import forms
@@ -21,6 +22,7 @@ UNITS = {
     "max_turns": gettext_lazy("Rounds in one run: a model's reply, and the tools that it asked for."),
     "timeout_limit": gettext_lazy("Attempts that may time out before the run gives up."),
     "violation_limit": gettext_lazy("Refusals by a provider's content policy before the run gives up."),
+    "slow_after": gettext_lazy("Seconds after which an answer is reported as slow. Empty: never."),
     "position": gettext_lazy("Agents are offered in this order; a new chat begins with the first."),
     "slug": gettext_lazy("Programs and addresses call it by this."),
     "name": gettext_lazy("What people see. Empty: made from the slug."),
@@ -43,15 +45,42 @@ def model_choices(gone: list[str]) -> list[tuple[str, str]]:
     return [*choices, *((name, _("%(name)s (deleted)") % {"name": name}) for name in missing)]
 
 
-def unusable(agent: AgentSettings) -> list[str]:
-    """Return a sentence for each model of an agent that is deleted or disabled."""
-    rows = LanguageModel.objects.filter(name__in=[agent.model.name, *agent.fallbacks]).select_related("provider")
-    known = {row.name: row for row in rows}
-    sentences = []
-    for name in dict.fromkeys([agent.model.name, *agent.fallbacks]):
+Known = dict[str, LanguageModel]
+
+
+def names_of(agent: AgentSettings) -> list[str]:
+    """Return the names of all models that an agent may ask, each once."""
+    return list(dict.fromkeys([agent.model.name, *agent.fallbacks, *filter(None, [agent.summary_model])]))
+
+
+def known_models(agents: Iterable[AgentSettings]) -> Known:
+    """Return the models that agents name, as far as they are there, in one query."""
+    names = {name for agent in agents for name in names_of(agent)}
+    return {row.name: row for row in LanguageModel.objects.filter(name__in=names).select_related("provider")}
+
+
+def passed_over(agent: AgentSettings, known: Known) -> list[str]:
+    """Return the models of an agent that are deleted or disabled, in a word."""
+    said = []
+    for name in names_of(agent):
         row = known.get(name)
         if row is None:
+            said.append(_("%(name)s (deleted)") % {"name": name})
+        elif not row.enabled or not row.provider.enabled:
+            said.append(_("%(name)s (disabled)") % {"name": name})
+    return said
+
+
+def unusable(agent: AgentSettings, known: Known) -> list[str]:
+    """Return a sentence for each model of an agent that is deleted or disabled."""
+    sentences = []
+    for name in names_of(agent):
+        row = known.get(name)
+        if row is None and name in agent.fallbacks:
             sentences.append(_("The fallback %(name)s names a model that is not there any more.") % {"name": name})
+        elif row is None:
+            text = _("The summary model %(name)s is not there any more: the agent's own model summarises.")
+            sentences.append(text % {"name": name})
         elif not row.enabled:
             sentences.append(_("The model %(name)s is disabled, and is passed over.") % {"name": name})
         elif not row.provider.enabled:
@@ -86,6 +115,17 @@ class AgentForm(RowForm[AgentSettings]):
             initial=chain,
         )
         self.initial["fallbacks"] = chain
+        if "summary_model" in self.fields:
+            names = [
+                ("", _("The agent's own model")),
+                *model_choices(list(filter(None, [self.instance.summary_model]))),
+            ]
+            self.fields["summary_model"] = forms.ChoiceField(
+                choices=names,
+                required=False,
+                label=gettext_lazy("Summary model"),
+                help_text=gettext_lazy("Summarises the beginning of a conversation that has become too long."),
+            )
 
     def clean(self) -> dict[str, Any]:
         data = super().clean() or self.cleaned_data

@@ -24,6 +24,7 @@ from . import look, reading
 from .base import LookOnly
 from .counts import number_of
 from .filters import DayFilter, Owned, OwnerFilter
+from .statistics import used_by
 
 
 @admin.register(Conversation)
@@ -33,7 +34,17 @@ class ConversationAdmin(Owned, LookOnly[Conversation]):
     list_select_related = ["user", "agent"]
     list_per_page = 50
     search_help_text = gettext_lazy("The id of a conversation or of a visitor, or the name of a user.")
-    fields = ["id", "client_id", "whole_owner", "agent", "message_count", "runs_of_it", "created_at", "updated_at"]
+    fields = [
+        "id",
+        "client_id",
+        "whole_owner",
+        "agent",
+        "message_count",
+        "runs_of_it",
+        "used",
+        "created_at",
+        "updated_at",
+    ]
     # Stated, because the admin would follow it with a second key for lists that need none.
     ordering = ["-updated_at", "-id"]
 
@@ -67,6 +78,10 @@ class ConversationAdmin(Owned, LookOnly[Conversation]):
         url = reverse("admin:llmapp_run_changelist")
         count = look.count(conversation.runs_in)
         return format_html('<a href="{}?conversation__id__exact={}">{}</a>', url, conversation.pk, count)
+
+    @admin.display(description=gettext_lazy("used"))
+    def used(self, conversation: Conversation) -> str:
+        return used_by(Run.objects.filter(conversation=conversation))
 
     # -- reading
 

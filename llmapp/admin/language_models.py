@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 from llmapp import versions
 from llmapp.models import AgentSettings, LanguageModel
 
-from . import look, probes
+from . import look, model_health, probes
 from .base import RowForm
 from .capabilities import described
 from .recorded import Recorded
@@ -52,14 +52,15 @@ class LanguageModelAdmin(Recorded[LanguageModel]):
     search_fields = ["name", "model", "provider__name"]
     fieldsets = [
         (None, {"fields": ["name", "provider", "model", "enabled"]}),
-        (gettext_lazy("Limits"), {"fields": [("context_window", "max_output_tokens")]}),
+        (gettext_lazy("Limits"), {"fields": [("context_window", "max_output_tokens", "tokens_per_minute")]}),
         (
             gettext_lazy("Prices"),
             {"fields": [("input_price", "cached_input_price"), ("cache_write_price", "output_price")]},
         ),
         (gettext_lazy("How to speak to it"), {"fields": [("streaming", "system_role"), "what_works"]}),
+        (gettext_lazy("How it does"), {"fields": ["health", "lessons"]}),
     ]
-    readonly_fields = ["what_works"]
+    readonly_fields = ["what_works", "health", "lessons"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[LanguageModel]:
         return probes.with_last(super().get_queryset(request).annotate(agent_count=Count("agents")))
@@ -86,6 +87,14 @@ class LanguageModelAdmin(Recorded[LanguageModel]):
         rows = format_html_join("", "<li>{} {}</li>", ((look.badge(f.state, f.word), f.name) for f in features))
         return format_html('<ul class="llmapp-features">{}</ul>', rows)
 
+    @admin.display(description=gettext_lazy("now"))
+    def health(self, model: LanguageModel) -> str:
+        return model_health.health_of(model) if model.pk else look.DASH
+
+    @admin.display(description=gettext_lazy("what its provider said"))
+    def lessons(self, model: LanguageModel) -> str:
+        return model_health.lessons_of(model) if model.pk else look.DASH
+
     # -- agents name their fallbacks
 
     @transaction.atomic
@@ -95,31 +104,37 @@ class LanguageModelAdmin(Recorded[LanguageModel]):
             self._rename(request, form.initial["name"], obj.name)
 
     def _rename(self, request: HttpRequest, old: str, new: str) -> None:
-        """Let agents follow: those that use it have a new version, and those that fall back on it a new name."""
+        """Let agents follow: those that use it have a new version, and those that only name it a new name."""
         for agent in AgentSettings.objects.select_related("model"):
-            if old in agent.fallbacks:
+            if old in (*agent.fallbacks, agent.summary_model):
                 agent.fallbacks = [new if name == old else name for name in agent.fallbacks]
-                agent.save(update_fields=["fallbacks"])
+                agent.summary_model = new if agent.summary_model == old else agent.summary_model
+                agent.save(update_fields=["fallbacks", "summary_model"])
             versions.record(agent, request.user)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Refuse while an agent falls back on it, too; the database sees only the agents' own models."""
+        """Refuse while an agent falls back on it or summarises with it: the database sees only its own model."""
         listed, counts, missing, protected = super().get_deleted_objects(objs, request)
         names = {model.name for model in objs}
         for agent in AgentSettings.objects.all():
             for name in sorted(names & set(agent.fallbacks)):
                 text = _("Agent %(agent)s falls back on %(model)s") % {"agent": agent.slug, "model": name}
                 protected.append(look.link(agent, text))
+            if agent.summary_model in names:
+                text = _("Agent %(agent)s summarises with %(model)s")
+                protected.append(look.link(agent, text % {"agent": agent.slug, "model": agent.summary_model}))
         return listed, counts, missing, protected
 
     # -- does it answer, and what can it do?
 
     def get_urls(self) -> list[URLPattern]:
-        return [*probes.urls(self), *super().get_urls()]
+        return [*probes.urls(self), *model_health.urls(self), *super().get_urls()]
 
     def next_step(self, request: HttpRequest, obj: LanguageModel) -> str:
         text = _("Next: add an agent that uses this model.")
         return look.next_step(text, f"{reverse('admin:llmapp_agentsettings_add')}?model={obj.pk}")
 
     def more_context(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
-        return probes.button(self, request, object_id)
+        model = self.get_object(request, object_id)
+        tools = model_health.tools(model) if model is not None else []
+        return {**probes.button(self, request, object_id), "tools": tools}

@@ -32,6 +32,7 @@ COLOURS = {
     "stopping": "warn",
     "failed": "bad",
     "gone": "bad",
+    "unfit": "bad",
     "cancelled": "quiet",
     "skipped": "quiet",
     "revoked": "quiet",
@@ -55,6 +56,19 @@ def money(amount: Decimal | float | None) -> str:
         return f"< ${formats.number_format(Decimal('0.000001'))}"
     places = 2 if abs(amount) >= 1 or not amount else 4 if abs(amount) >= Decimal("0.01") else 6
     return f"${formats.number_format(round(amount, places), decimal_pos=places, force_grouping=True)}"
+
+
+def known(amount: Decimal | None, unknown: int) -> str:
+    """Return a sum of costs of which some are unknown: it is at least so much."""
+    return money(amount) if not unknown or amount is None else f"≥ {money(amount)}"
+
+
+def used(input_tokens: int | None, output_tokens: int | None, cost: str) -> str:
+    """Return tokens and cost as one phrase; a dash where nothing is known."""
+    if input_tokens is None and output_tokens is None and cost == DASH:
+        return DASH
+    values = {"input": compact(input_tokens), "output": compact(output_tokens), "cost": cost}
+    return _("%(cost)s, tokens in / out %(input)s / %(output)s") % values
 
 
 def count(number: int | None) -> str:

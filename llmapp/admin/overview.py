@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,9 +17,10 @@ from llmapp.core.run_state import ACTIVE, RunStatus
 from llmapp.models import Overview
 from llmapp.models.runs import STATUSES
 
-from . import charts, look, periods
+from . import charts, key_states, look, now, periods
 from .base import LookOnly
 from .charts import Chart
+from .parts import Line, Table, Tile
 from .statistics import Figures, Group, Statistics, largest, statistics
 
 #: The order in a stack, from its foot up, and the colour of each.
@@ -36,31 +36,6 @@ STACK = [
 WORDS = dict(STATUSES)
 
 DEFAULT_DAYS = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Tile:
-    title: str
-    figure: str
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A row of a table: its name, where that leads, its cells, and the length of its bar."""
-
-    name: str
-    url: str
-    cells: list[str]
-    bar: str = ""
-    kind: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    title: str
-    columns: list[Any]
-    lines: list[Line]
 
 
 @admin.register(Overview)
@@ -93,6 +68,8 @@ class OverviewAdmin(LookOnly[Overview]):
             "opts": self.opts,
             "media": self.media,
             "choices": [(length, periods.name(length), length == days) for length in periods.LENGTHS],
+            "warnings": key_states.warnings() if self.may(request, "view_provider") else [],
+            **now.context(self.may(request, "view_worker")),
             "tiles": tiles(found.total),
             "charts": charts_of(period, found),
             "over_time": over_time(period, found),
@@ -116,7 +93,7 @@ def tiles(total: Figures) -> list[Tile]:
     return [
         Tile(_("Runs"), look.count(total.runs), _("%(number)s active") % {"number": look.count(active)}),
         Tile(_("Went wrong"), look.count(total.bad), look.percent(total.bad, total.ended)),
-        Tile(_("Cost"), look.money(total.cost), unknown if total.unknown_cost else ""),
+        Tile(_("Cost"), look.known(total.cost, total.unknown_cost), unknown if total.unknown_cost else ""),
         Tile(_("Input tokens"), look.compact(total.input_tokens)),
         Tile(_("Output tokens"), look.compact(total.output_tokens)),
         Tile(
@@ -230,7 +207,7 @@ def _cells(figures: Figures, asked: int, bad: int, with_times: bool = True) -> l
         look.count(asked),
         look.count(bad),
         f"{look.compact(figures.input_tokens)} / {look.compact(figures.output_tokens)}",
-        look.money(figures.cost),
+        look.known(figures.cost, figures.unknown_cost),
     ]
     return [*cells, f"{look.seconds(figures.p50)} / {look.seconds(figures.p95)}"] if with_times else cells
 

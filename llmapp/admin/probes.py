@@ -124,7 +124,7 @@ def label(subject: Provider | LanguageModel) -> str:
 
 def of(subject: Provider | LanguageModel) -> QuerySet[Probe]:
     """Return the probes of a model, or of a provider's connection."""
-    rows = Probe.objects.order_by("-created_at")
+    rows = Probe.objects.filter(attempt=None).order_by("-created_at")
     if isinstance(subject, LanguageModel):
         return rows.filter(model=subject)
     return rows.filter(provider=subject, model=None)
@@ -132,7 +132,7 @@ def of(subject: Provider | LanguageModel) -> QuerySet[Probe]:
 
 def with_last(rows: QuerySet[Subject]) -> QuerySet[Subject]:
     """Let each row know how its last probe ended, and when."""
-    ended = Probe.objects.exclude(ended_at=None).order_by("-created_at")
+    ended = Probe.objects.filter(attempt=None).exclude(ended_at=None).order_by("-created_at")
     if rows.model is LanguageModel:
         ended = ended.filter(model=OuterRef("pk"))
     else:
@@ -152,7 +152,7 @@ def verdict(row: Any) -> str:
 
 
 #: How a probe stands -> what it counts as for the page.
-STATES = {"lost": "failed", "way_clear": "passed"}
+STATES = {"lost": "failed", "way_clear": "passed", "answered": "passed"}
 
 
 def described(row: Probe) -> dict[str, Any]:
@@ -162,7 +162,9 @@ def described(row: Probe) -> dict[str, Any]:
     failed = next((stage["message"] for stage in stages if stage["state"] == probe.FAILED), "")
     if standing == "passed" and any(stage["code"] == "no_model" for stage in row.stages):
         standing = "way_clear"
-    over = standing in ("passed", "way_clear", "failed", "lost")
+    if standing == "passed" and row.kind == Probe.Kind.REQUEST:
+        standing = "answered"
+    over = standing in ("passed", "way_clear", "answered", "failed", "lost")
     state = STATES.get(standing, standing) if over else "going_on"
     return {"state": state, "message": summary(standing, failed, worker_command()), "stages": stages}
 

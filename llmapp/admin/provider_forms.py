@@ -75,7 +75,7 @@ class ProviderForm(RowForm[Provider]):
 
     class Meta:
         model = Provider
-        fields = ["name", "backend", "base_url", "headers", "options", "enabled"]
+        fields = ["name", "backend", "base_url", "key_strategy", "headers", "options", "enabled"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

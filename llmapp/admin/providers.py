@@ -9,14 +9,16 @@ from django.contrib import admin, messages
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, reverse
+from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 from django.views.decorators.debug import sensitive_post_parameters
 
 from llmapp.models import Credential, LanguageModel, Provider
 
-from . import look, probes
+from . import key_states, look, probes
 from .base import LookOnlyInline, StockInline
 from .provider_forms import LABELS, CredentialForm, ProviderForm
 from .recorded import Recorded
@@ -30,8 +32,8 @@ class CredentialInline(StockInline[Credential, Provider]):
     extra = 0
     # One below the other: a row of a table would be wider than a phone, with the box to delete a key out of sight.
     template = "admin/edit_inline/stacked.html"
-    fields = [("key", "ends_with"), ("position", "enabled")]
-    readonly_fields = ["ends_with"]
+    fields = [("key", "ends_with"), ("position", "enabled"), "stands"]
+    readonly_fields = ["ends_with", "stands"]
     verbose_name = gettext_lazy("key")
     verbose_name_plural = gettext_lazy("keys (stored encrypted, never shown again)")
 
@@ -43,6 +45,10 @@ class CredentialInline(StockInline[Credential, Provider]):
         if credential.pk is None:
             return look.DASH
         return f"…{credential.hint}" if credential.hint else _("not shown")
+
+    @admin.display(description=gettext_lazy("state"))
+    def stands(self, credential: Credential) -> str:
+        return look.DASH if credential.pk is None else key_states.described(credential, timezone.now())
 
 
 class ModelInline(LookOnlyInline[LanguageModel, Provider]):
@@ -61,7 +67,7 @@ class ProviderAdmin(Recorded[Provider]):
     list_filter = ["backend", "enabled"]
     search_fields = ["name", "base_url"]
     fieldsets = [
-        (None, {"fields": ["name", "enabled", "backend", "base_url"]}),
+        (None, {"fields": ["name", "enabled", "backend", "base_url", "key_strategy"]}),
         (
             gettext_lazy("Timeouts of one attempt"),
             {
@@ -89,14 +95,17 @@ class ProviderAdmin(Recorded[Provider]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Provider]:
         pool = Count("credentials", distinct=True)
         rows = super().get_queryset(request).annotate(key_count=pool, model_count=Count("models", distinct=True))
-        return probes.with_last(rows)
+        return probes.with_last(key_states.with_refused(rows))
 
     def get_inlines(self, request: HttpRequest, obj: Provider | None) -> list[Any]:
         return [CredentialInline, ModelInline] if obj is not None and obj.models.exists() else [CredentialInline]
 
     @admin.display(description=gettext_lazy("keys"), ordering="key_count")
     def keys(self, provider: Any) -> str:
-        return look.count(provider.key_count)
+        number = look.count(provider.key_count)
+        if not provider.refused_count:
+            return number
+        return format_html("{} {}", number, look.badge("failed", key_states.refused(provider.refused_count)))
 
     @admin.display(description=gettext_lazy("models"), ordering="model_count")
     def served(self, provider: Any) -> str:
@@ -142,7 +151,9 @@ class ProviderAdmin(Recorded[Provider]):
     # -- does it answer?
 
     def get_urls(self) -> list[URLPattern]:
-        return [*probes.urls(self), *super().get_urls()]
+        return [*probes.urls(self), *key_states.urls(self), *super().get_urls()]
 
     def more_context(self, request: HttpRequest, object_id: str) -> dict[str, Any]:
-        return probes.button(self, request, object_id)
+        provider = self.get_object(request, object_id)
+        tools = key_states.tools(provider) if provider is not None else []
+        return {**probes.button(self, request, object_id), "tools": tools}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.admin.views.main import IGNORED_PARAMS
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils import timezone
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -21,10 +23,12 @@ from llmapp.core.run_state import Trigger
 from llmapp.models import Run, RunEvent
 from llmapp.runs import actions, sentences
 
-from . import look, reading
-from .attempts import rows_of
+from . import look, reading, requests
+from .attempts import calls_of, rows_of
 from .base import LookOnly
 from .filters import AgentFilter, DayFilter, ModelFilter, Owned, OwnerFilter
+from .spans import drawing_of
+from .statistics import used_by
 
 EVENTS_PER_PAGE = 200
 
@@ -62,7 +66,7 @@ class RunAdmin(Owned, LookOnly[Run]):
             {
                 "fields": [
                     ("price", "input_tokens", "output_tokens"),
-                    ("cached_input_tokens", "cache_write_tokens", "reasoning_tokens"),
+                    ("cached_input_tokens", "cache_write_tokens", "reasoning_tokens", "summarised"),
                 ]
             },
         ),
@@ -88,7 +92,7 @@ class RunAdmin(Owned, LookOnly[Run]):
     def error(self, run: Run) -> str:
         if not run.error_kind:
             return look.DASH
-        return f"{run.error_kind}: {sentences.ending(run.status, run.error_kind)}"
+        return f"{run.error_kind}: {sentences.ending(run.status, run.error_kind, run.error_facts)}"
 
     @admin.display(description=gettext_lazy("tokens in / out"))
     def tokens(self, run: Run) -> str:
@@ -132,6 +136,15 @@ class RunAdmin(Owned, LookOnly[Run]):
         rows = super().get_queryset(request)
         return rows.select_related("user", "agent", "worker", "conversation", "continues")
 
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
+        """Say what the runs that were asked for used. Not of all there are, which would read the whole table."""
+        response = super().changelist_view(request, extra_context)
+        found = getattr(response, "context_data", None) or {}
+        listed = found.get("cl")
+        if listed is not None and (listed.query or any(name not in IGNORED_PARAMS for name in listed.params)):
+            found["used"] = used_by(listed.queryset)
+        return response
+
     def may_stop(self, request: HttpRequest, run: Run) -> bool:
         can_be = run_state.allowed(run.status, Trigger.CANCEL) and run.stop_requested_at is None
         return can_be and self.may(request, "change_run")
@@ -140,8 +153,10 @@ class RunAdmin(Owned, LookOnly[Run]):
         run = self.get_object(request, object_id)
         if run is None or not self.has_view_permission(request, run):
             return {}
+        calls = calls_of(run)
         return {
-            "attempts": rows_of(run),
+            "attempts": rows_of(calls),
+            "drawing": drawing_of(run, calls, timezone.now()),
             "may_stop": self.may_stop(request, run),
             "may_read": reading.may_read(request),
         }
@@ -151,12 +166,13 @@ class RunAdmin(Owned, LookOnly[Run]):
         return [
             path("<uuid:id>/stop/", site(self.stop_view), name="llmapp_run_stop"),
             path("<uuid:id>/log/", site(self.log_view), name="llmapp_run_log"),
+            *requests.urls(self),
             *super().get_urls(),
         ]
 
     @method_decorator(require_POST)
     def stop_view(self, request: HttpRequest, id: Any) -> HttpResponse:
-        run = self._run(request, id)
+        run = self.run_of(request, id)
         if not self.may(request, "change_run"):
             raise PermissionDenied
         if self.may_stop(request, run):
@@ -169,7 +185,7 @@ class RunAdmin(Owned, LookOnly[Run]):
 
     def log_view(self, request: HttpRequest, id: Any) -> HttpResponse:
         """Show a run's events, which hold what was said, and write down who read them."""
-        run = self._run(request, id)
+        run = self.run_of(request, id)
         reading.note(request, run)
         events = Paginator(RunEvent.objects.filter(run=run).order_by("seq"), EVENTS_PER_PAGE)
         context = {
@@ -182,7 +198,7 @@ class RunAdmin(Owned, LookOnly[Run]):
         }
         return TemplateResponse(request, "admin/llmapp/run/log.html", context)
 
-    def _run(self, request: HttpRequest, id: Any) -> Run:
+    def run_of(self, request: HttpRequest, id: Any) -> Run:
         run = self.get_object(request, str(id))
         if run is None or not self.has_view_permission(request, run):
             raise Http404

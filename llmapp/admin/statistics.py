@@ -18,6 +18,7 @@ from django.db.models.functions import Floor
 from llmapp.core.run_state import ENDS, RunStatus
 from llmapp.models import Attempt, Run
 
+from . import look
 from .periods import Period
 
 #: Rows of a table of agents, models or users.
@@ -25,6 +26,9 @@ TOP = 15
 
 #: Seconds. The resolution of times to the first token.
 STEP = 0.01
+
+#: An attempt of which nobody counted a token.
+USED_NOTHING = Q(input_tokens=None, output_tokens=None, first_token=None)
 
 BAD = (RunStatus.FAILED, RunStatus.INCOMPLETE)
 
@@ -106,6 +110,20 @@ def statistics(period: Period) -> Statistics:
 # -- runs
 
 
+def used(runs: QuerySet[Run]) -> Figures:
+    """Return what these runs used, whenever they were. One query."""
+    figures = Figures()
+    for row in runs.order_by().values("status").annotate(runs=Count("pk"), **_sums()):
+        figures.add(row)
+    return figures
+
+
+def used_by(runs: QuerySet[Run]) -> str:
+    """Return what these runs used, to be read. A cost of which a part is unknown is said to be more than that."""
+    figures = used(runs)
+    return look.used(figures.input_tokens, figures.output_tokens, look.known(figures.cost, figures.unknown_cost))
+
+
 def _sums() -> dict[str, Any]:
     return {f"sum_{name}": Sum(name) for name in ("input_tokens", "output_tokens", "cost")} | {
         "unknown": Count("pk", filter=Q(cost=None, attempts_used__gt=0, status__in=sorted(ENDS)))
@@ -147,7 +165,8 @@ def _models(attempts: QuerySet[Attempt]) -> list[Group]:
         .annotate(
             asked=Count("pk"),
             bad=Count("pk", filter=~Q(error_kind="") & ~Q(error_kind="cancelled")),
-            unknown=Count("pk", filter=Q(cost=None, error_kind="", ended_at__isnull=False)),
+            # One that failed may have been billed too, if it says that it used anything.
+            unknown=Count("pk", filter=Q(cost=None, ended_at__isnull=False) & (Q(error_kind="") | ~USED_NOTHING)),
             **sums,
         )
     )

@@ -22,3 +22,7 @@ class AgentSpec:
     violation_limit: int = 1
     #: Seconds: a provider that asks for a longer wait is left for the next model.
     switch_after: float = 20.0
+    #: Who summarises a conversation that grew too long; the model itself where nobody is named.
+    summary_model: ModelSpec | None = None
+    #: Names of fallbacks that are gone or switched off.
+    skipped: tuple[str, ...] = ()

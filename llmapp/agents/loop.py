@@ -1,18 +1,20 @@
 """The turns of a run: ask the model, hand on what it says, stop when it is done.
 
-Pure of storage: events go to `emit`, a finished message to `finished`. Tools come in here later; a run
-has one turn until then.
+Pure of storage: events go to `emit`, a finished turn to the journal. Tools come in here later; a run has one turn
+until then.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from llmapp.calls.base import Call, Notice, Ports
 from llmapp.calls.executor import run_call
 from llmapp.core import events as ev
+from llmapp.core.errors import ErrorKind
 from llmapp.core.events import Event
 from llmapp.core.messages import ChatMessage, Role
 from llmapp.core.stream import Delta, ReasoningDelta, Reply, TextDelta
@@ -20,6 +22,15 @@ from llmapp.core.stream import Delta, ReasoningDelta, Reply, TextDelta
 from .definition import AgentSpec
 
 Emit = Callable[[Event], None]
+#: Gives every message of the thread that is stored, as AG-UI clients hold it.
+Thread = Callable[[], Awaitable[list[dict[str, Any]]]]
+
+
+class Journal(Protocol):
+    """Keeps what is finished: what is in it outlives this process, and is never asked for again."""
+
+    async def finish(self, step: str, message_id: str, reply: Reply) -> None:
+        """Keep a turn, and say in the log that its step is finished. Returns once that is durable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +44,9 @@ class Answer:
 class Narrator:
     """Tells a call as events: the `Sink` of one turn. What it opens, it closes."""
 
-    def __init__(self, emit: Emit) -> None:
+    def __init__(self, emit: Emit, thread: Thread) -> None:
         self._emit = emit
+        self._thread = thread
         self._reasoning_id = ""
         self.message_id = ""
 
@@ -49,17 +61,23 @@ class Narrator:
         self._emit(
             ev.custom(
                 "llmapp.notice",
-                kind=notice.kind,
+                kind=notice.kind or None,
                 action=notice.action,
                 model=notice.model or None,
                 seconds=None if notice.seconds is None else round(notice.seconds, 1),
                 attempt=notice.attempt or None,
+                count=notice.count,
             )
         )
 
-    def withdraw(self) -> None:
-        """Nothing was shown yet whenever this version repeats an attempt: only thoughts have to be closed."""
+    async def withdraw(self) -> None:
+        """Take the text back: its message is closed, and a snapshot of the thread without it follows."""
         self._stop_thinking()
+        if self.message_id:
+            thread = await self._thread()
+            self._emit(ev.text_end(self.message_id))
+            self._emit(ev.messages_snapshot(thread))
+            self.message_id = ""
 
     def close(self) -> None:
         self._stop_thinking()
@@ -89,14 +107,24 @@ class Narrator:
             self._emit(event)
 
 
-async def run_agent(agent: AgentSpec, history: tuple[ChatMessage, ...], ports: Ports, emit: Emit, step: str) -> Answer:
+async def run_agent(
+    agent: AgentSpec,
+    history: tuple[ChatMessage, ...],
+    ports: Ports,
+    emit: Emit,
+    step: str,
+    thread: Thread,
+    journal: Journal,
+) -> Answer:
     """Answer the last message of `history`. `step` names the turn in the log.
 
-    Raises `CallFailed`. What was open in the log then stays open: who ends the run closes it.
+    Raises `CallFailed` and `Postponed`. What was open in the log then stays open: who ends the run closes it.
     `ports.sink` is replaced by the turn's own.
     """
     emit(ev.step_started(step))
-    narrator = Narrator(emit)
+    narrator = Narrator(emit, thread)
+    for name in agent.skipped:
+        narrator.notice(Notice(ErrorKind.MODEL_NOT_FOUND, "Skipped", name))
     call = Call(
         models=agent.models,
         messages=_with_instructions(agent, history),
@@ -104,11 +132,13 @@ async def run_agent(agent: AgentSpec, history: tuple[ChatMessage, ...], ports: P
         switch_after=agent.switch_after,
         timeout_limit=agent.timeout_limit,
         violation_limit=agent.violation_limit,
+        summary_model=agent.summary_model,
     )
     reply = await run_call(call, replace(ports, sink=narrator))
     narrator.close()
-    emit(ev.step_finished(step))
-    return Answer(narrator.message_id or str(uuid.uuid4()), reply)
+    answer = Answer(narrator.message_id or str(uuid.uuid4()), reply)
+    await journal.finish(step, answer.id, reply)
+    return answer
 
 
 def _with_instructions(agent: AgentSpec, history: tuple[ChatMessage, ...]) -> tuple[ChatMessage, ...]:

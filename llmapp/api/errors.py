@@ -13,6 +13,7 @@ An error before a stream is `{"error": {"code", "message"}}`; `message` is a sen
     422 id_invalid, title_empty, message_empty, and those of `run_input`
     429 too_many_runs, too_many_conversations, too_many_streams   with `Retry-After`, in seconds
     503 unavailable             the database is away; with `Retry-After`
+    503 busy                    too many at this moment; with `Retry-After`
 """
 
 from __future__ import annotations
@@ -66,6 +67,9 @@ def answer_to(error: Exception) -> ApiError | None:
             return not_found()
         case _ if away.is_away(error):
             return unavailable()
+        case _ if away.is_locked(error):
+            away.noticed(error)
+            return busy()
         case Refused():
             headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
             return ApiError(error.status, error.code, error.message, headers)
@@ -106,6 +110,11 @@ def invalid_field(name: str, problem: str) -> ApiError:
 def unavailable() -> ApiError:
     message = _("The database cannot be reached right now. Try again in a moment.")
     return ApiError(503, "unavailable", message, {"Retry-After": str(RETRY_AFTER)})
+
+
+def busy() -> ApiError:
+    message = _("Too much is asked of this site at this moment. Try again in a moment.")
+    return ApiError(503, "busy", message, {"Retry-After": str(RETRY_AFTER)})
 
 
 def internal_error() -> ApiError:

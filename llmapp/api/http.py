@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
 from django.middleware.csrf import CsrfViewMiddleware
 from django.utils.translation import gettext as _
@@ -15,8 +16,9 @@ from llmapp.runs.access import NotThere
 
 from . import errors
 from .auth import Identity, identify
-from .bridge import in_thread, own_transactions
+from .bridge import in_thread, own_transactions, release
 from .sse import EVENTS, HEADERS, Stream
+from .turns import Busy, turn
 
 #: Bytes of a request's body. What starts a run brings its whole thread along.
 BODY_LIMIT = 64 * 1024
@@ -39,8 +41,14 @@ def endpoint(*, visitors: bool = False, **handlers: Handler) -> Callable[..., An
     @own_transactions
     @csrf_exempt  # checked in `_admit`, for sessions only
     async def view(request: HttpRequest, **arguments: str) -> HttpResponseBase:
-        result = await in_thread(_answer, handlers, visitors, request, arguments)
-        return result.response() if isinstance(result, Stream) else result
+        try:
+            async with turn(request):
+                result = await in_thread(_answer, handlers, visitors, request, arguments)
+        except Busy:
+            return errors.busy().response()
+        if isinstance(result, Stream):
+            return result.response(in_thread=isinstance(request, WSGIRequest))
+        return result
 
     return view
 
@@ -55,6 +63,8 @@ def _answer(
             raise
         return answer.response()
     if isinstance(result, Stream):
+        # Before the next one has its turn.
+        release()
         return HttpResponse(content_type=EVENTS, headers=HEADERS) if request.method == "HEAD" else result
     response = JsonResponse(result) if isinstance(result, dict) else result
     response.headers.setdefault("Cache-Control", "no-store")

@@ -6,14 +6,18 @@ closing the line. Closing a stream does not stop the run.
 The reader's rights are checked while the stream is open. When they end, it ends with a `RUN_ERROR` that
 has no id, for a stream that ended without a terminal event would pass for a success. When reading the
 log fails, the connection is cut instead: a client then knows that it has to come back.
+
+Under WSGI a stream is the same, and takes a thread of the server for as long as it is open. It hears no bell there, so
+it looks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -21,8 +25,9 @@ from django.db import DatabaseError
 from django.http import StreamingHttpResponse
 from django.utils.translation import gettext as _
 
+from llmapp.core import run_state
 from llmapp.core.events import TERMINAL
-from llmapp.runs import away
+from llmapp.runs import away, hub, presence, waiting
 from llmapp.runs.access import runs_of
 from llmapp.runs.hub import get_hub
 from llmapp.runs.owner import is_visitor
@@ -37,9 +42,12 @@ COMMENT_EVERY = 15.0
 CONFIRM_EVERY = 8.0
 #: Seconds of silence after which the clock is looked at.
 TICK = 1.0
+#: Seconds between two looks at the log under WSGI.
+LOOK = 0.1
 
 Event = tuple[int, str]
 
+COMMENT = b": still here\n\n"
 EVENTS = "text/event-stream"
 #: nginx would otherwise collect the answer before it passes any of it on.
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -53,9 +61,9 @@ class Stream:
     run_pk: uuid.UUID
     after: int = 0
 
-    def response(self) -> StreamingHttpResponse:
+    def response(self, *, in_thread: bool) -> StreamingHttpResponse:
         # The reader's language is known now, and no longer while the stream is open.
-        frames = _frames(self, goodbye=_goodbye(self.identity))
+        frames = (_frames_in_thread if in_thread else _frames)(self, _goodbye(self.identity))
         return StreamingHttpResponse(frames, content_type=EVENTS, headers=HEADERS)
 
 
@@ -65,13 +73,15 @@ async def _frames(stream: Stream, goodbye: bytes) -> AsyncGenerator[bytes]:
     await in_thread(release)
     now = asyncio.get_running_loop().time
     spoke_at = now()
-    with seats.stream(stream.identity.owner):
+    owner = stream.identity.owner
+    with seats.stream(owner), presence.opened(presence.EVENT_STREAM, owner) as opening:
         try:
             async with aclosing(_while_theirs(stream)) as events:
                 async for event in events:
                     if event is not None or now() - spoke_at >= COMMENT_EVERY:
                         spoke_at = now()
-                        yield b": still here\n\n" if event is None else frame(*event)
+                        opening.sent()
+                        yield COMMENT if event is None else frame(*event)
         except SignedOut:
             yield goodbye
 
@@ -90,6 +100,46 @@ async def _while_theirs(stream: Stream) -> AsyncGenerator[Event | None]:
     # It ended without its end: all of it was known already, or the run was deleted.
     if not _is_terminal(last):
         await briefly(_confirm, stream)
+
+
+def _frames_in_thread(stream: Stream, goodbye: bytes) -> Iterator[bytes]:
+    """Yield the same as `_frames` to a server without an event loop."""
+    owner = stream.identity.owner
+    with seats.stream(owner), presence.opened(presence.EVENT_STREAM, owner) as opening:
+        try:
+            for event in _looked_at(stream):
+                opening.sent()
+                yield COMMENT if event is None else frame(*event)
+        except SignedOut:
+            yield goodbye
+        finally:
+            release()
+
+
+def _looked_at(stream: Stream) -> Iterator[Event | None]:
+    """Yield events, and None where a comment is due. Raises `SignedOut` like `_while_theirs`."""
+    after = stream.after
+    confirmed_at = spoke_at = time.monotonic()
+    while True:
+        page = hub.read(stream.run_pk, after)
+        for after, status, data in page.rows:
+            yield after, data
+            if status in run_state.ENDS:
+                return
+        now = time.monotonic()
+        if page.over or now - confirmed_at >= CONFIRM_EVERY:
+            _confirm(stream)
+            confirmed_at = now
+        if page.over:
+            return
+        if page.rows:
+            spoke_at = now
+        elif now - spoke_at >= COMMENT_EVERY:
+            spoke_at = now
+            yield None
+        waiting.sweep()
+        release()
+        time.sleep(LOOK)
 
 
 def frame(seq: int, data: str) -> bytes:

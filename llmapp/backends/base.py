@@ -12,9 +12,13 @@ from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmapp.core.estimate import characters
 from llmapp.core.messages import ChatMessage
 from llmapp.core.stream import Delta
 from llmapp.core.timeouts import Timeouts
+
+#: What providers call the length of an answer.
+OUTPUT_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 
 #: Settings that an agent cannot have: what a request is made of, where it goes, and with which key.
 RESERVED_SETTINGS = frozenset(
@@ -65,6 +69,14 @@ class ModelRequest:
     system_role: str = "system"
     streaming: bool = True
     tools: tuple[Mapping[str, Any], ...] = ()
+    #: Parameters that the model refuses: left out. And those that it knows by another name: old -> new.
+    dropped: frozenset[str] = frozenset()
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def characters(self) -> int:
+        """Characters of the messages: what the ratio of characters to tokens of a model is measured by."""
+        return sum(map(characters, self.messages))
 
 
 class Backend(ABC):

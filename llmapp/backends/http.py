@@ -39,24 +39,49 @@ REFUSAL_BODY = 5.0
 _reused: ContextVar[bool] = ContextVar("reused", default=False)
 
 
+def _make_session(limit: int, keep: bool = True) -> aiohttp.ClientSession:
+    """Make a pool of at most `limit` connections, 0 for any number; which are kept for the next request, or not."""
+    tracing = aiohttp.TraceConfig()
+    tracing.on_connection_reuseconn.append(_note_reuse)
+    kept: dict[str, Any] = {"keepalive_timeout": KEEP_ALIVE} if keep else {"force_close": True}
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=limit, ssl=ssl_context(), **kept),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        trust_env=False,
+        trace_configs=[tracing],
+    )
+
+
+class _Steady(AiohttpTransport):
+    """Sends a request again when its connection, a kept one, turned out to be closed.
+
+    Once, and on a connection that nobody has used: of several kept ones, all may have been closed meanwhile.
+    """
+
+    def __init__(self, limit: int, session: aiohttp.ClientSession | None = None) -> None:
+        super().__init__(verify=ssl_context(), client=session or functools.partial(_make_session, limit))
+        self._fresh = AiohttpTransport(verify=ssl_context(), client=functools.partial(_make_session, limit, keep=False))
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        _reused.set(False)
+        try:
+            return await super().handle_async_request(request)
+        except Exception as error:
+            if not (_reused.get() and _was_stale(error)):
+                raise
+        return await self._fresh.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self._fresh.aclose()
+
+
 class HttpClient:
     """Connections to one provider, on one event loop."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._transport = AiohttpTransport(verify=ssl_context(), client=self._make_session)
-
-    def _make_session(self) -> aiohttp.ClientSession:
-        tracing = aiohttp.TraceConfig()
-        tracing.on_connection_reuseconn.append(_note_reuse)
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=max(self._endpoint.concurrency, 1), keepalive_timeout=KEEP_ALIVE, ssl=ssl_context()
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-            trace_configs=[tracing],
-        )
+        self._transport = _Steady(limit=max(endpoint.concurrency, 1))
 
     @contextlib.asynccontextmanager
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> AsyncGenerator[Answer]:
@@ -70,18 +95,9 @@ class HttpClient:
     async def _send(self, url: str, headers: Mapping[str, str], body: bytes) -> httpx.Response:
         try:
             request = httpx.Request("POST", url, headers=dict(headers), content=body, extensions=self._limits())
-            try:
-                return await self._send_noting_reuse(request)
-            except Exception as error:
-                if not (_reused.get() and _was_stale(error)):
-                    raise
-            return await self._send_noting_reuse(request)
+            return await self._transport.handle_async_request(request)
         except Exception as error:
             raise _before_the_answer(error, self._endpoint.name) from None
-
-    async def _send_noting_reuse(self, request: httpx.Request) -> httpx.Response:
-        _reused.set(False)
-        return await self._transport.handle_async_request(request)
 
     def _limits(self) -> dict[str, Any]:
         return {"timeout": {"connect": self._endpoint.timeouts.connect, "read": None, "write": None, "pool": None}}
@@ -126,7 +142,7 @@ class Answer:
         return b"".join(parts), size <= limit
 
 
-class _Draining(AiohttpTransport):
+class _Draining(_Steady):
     """Reads a body to its end before it is closed, when its reader left at the end marker.
 
     OpenAI's own client closes there, a moment before the body ends, and so loses the connection.
@@ -134,6 +150,8 @@ class _Draining(AiohttpTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await super().handle_async_request(request)
+        # The provider's own words, which httpx logs: they may be anything, the key too.
+        response.extensions.pop("reason_phrase", None)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         response.stream = _DrainedStream(response.stream)
         return response
@@ -163,13 +181,9 @@ class SharedConnections:
 
     def __init__(self) -> None:
         # No limit: what the library opens here belongs to several endpoints, and must not make one wait for another.
-        self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ssl=ssl_context()),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-        )
+        self.session = _make_session(limit=0)
         self.client = httpx.AsyncClient(
-            transport=_Draining(verify=ssl_context(), client=self.session),
+            transport=_Draining(limit=0, session=self.session),
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
             follow_redirects=False,
             trust_env=False,

@@ -24,14 +24,15 @@ from dataclasses import replace
 from typing import Any
 
 from llmapp.core.errors import BackendError, ErrorFacts, ErrorKind
-from llmapp.core.stream import Delta, Finish, FinishReason, UsageDelta
+from llmapp.core.stream import Delta, Finish, FinishReason, Head, UsageDelta
 from llmapp.core.usage import Usage
+from llmapp.core.usage_shapes import cost_stated, usage_from
 
 from .base import Backend, Endpoint, ModelRequest
 from .http import SharedConnections
 from .litellm_errors import translated
-from .openai_format import FINISH_REASONS, ChunkReader, request_body, usage_from
-from .redact import redacted
+from .openai_format import FINISH_REASONS, ChunkReader, request_body
+from .redact import redacted, redacted_headers
 
 #: litellm looks for a key in the environment unless it is given one, and local servers need none.
 NO_KEY = "none"
@@ -53,10 +54,11 @@ class LiteLLM(Backend):
             litellm = await asyncio.to_thread(load)
             self._pool = _Pool.join(litellm, self)
             answer = await litellm.acompletion(**self._arguments(request, self._pool.connections))
-            reading = _streamed(answer) if request.streaming else _whole(answer)
+            head = Head(200, redacted_headers(_headers(answer), request.secret))
+            reading = _streamed(answer, head) if request.streaming else _whole(answer, head)
             async with aclosing(reading) as deltas:
                 async for delta in deltas:
-                    started = True
+                    started = started or not isinstance(delta, Head)
                     yield delta
         except BackendError as error:
             named = BackendError(replace(error.facts, provider=self.endpoint.name), error.kind)
@@ -72,7 +74,7 @@ class LiteLLM(Backend):
         secret = request.secret
         arguments = {
             **self.endpoint.options,
-            **request_body(request, self.endpoint.options),
+            **request_body(request, self.endpoint.options, thinking=True),
             **secret.extra,
             "api_key": secret.api_key.strip() or (None if secret.extra else NO_KEY),
             "num_retries": 0,
@@ -105,6 +107,8 @@ def load() -> Any:
         setattr(litellm, name, value)
     for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    # At DEBUG it writes down heads of answers, and exceptions that hold the request's: with the key.
+    logging.getLogger("openai._base_client").setLevel(logging.INFO)
     return litellm
 
 
@@ -157,11 +161,12 @@ class _Pool:
 # -- answers --------------------------------------------------------------------------------------
 
 
-async def _streamed(answer: Any) -> AsyncGenerator[Delta]:
+async def _streamed(answer: Any, head: Head) -> AsyncGenerator[Delta]:
     reader = ChunkReader()
     is_empty = None
     try:
-        async for chunk in answer:
+        yield head
+        async for chunk in _until_its_end(answer):
             for delta in reader.read({"choices": _choices(chunk)}):
                 yield delta
             is_empty = is_empty is not False and _is_empty(chunk)
@@ -177,14 +182,25 @@ async def _streamed(answer: Any) -> AsyncGenerator[Delta]:
         async for usage in _rest(answer.completion_stream):
             usages.append(usage)
         if usages:
-            yield UsageDelta(_merged(usages))
+            yield _merged(usages)
         if not reason:
             raise _without_end(answer, bool(is_empty) and not reader.has_content)
     finally:
         await answer.aclose()
 
 
-async def _whole(answer: Any) -> AsyncGenerator[Delta]:
+async def _until_its_end(answer: Any) -> AsyncGenerator[Any]:
+    """Give the chunks. It reads on before it tells of a finish reason, and what fails then comes too late."""
+    try:
+        async for chunk in answer:
+            yield chunk
+    except Exception:
+        if not answer.received_finish_reason:
+            raise
+
+
+async def _whole(answer: Any, head: Head) -> AsyncGenerator[Delta]:
+    yield head
     reader = ChunkReader()
     for delta in reader.read(answer.model_dump()):
         yield delta
@@ -213,15 +229,23 @@ def _plain(value: Any) -> Any:
     return value.model_dump() if hasattr(value, "model_dump") else value
 
 
-def _usages(chunks: Any) -> Iterator[Usage]:
+def _headers(answer: Any) -> dict[str, str]:
+    """Return the provider's own headers; a whole answer has them among litellm's notes."""
+    headers = getattr(answer, "_response_headers", None)
+    if not headers:
+        headers = (getattr(answer, "_hidden_params", None) or {}).get("headers")
+    return {str(k).lower(): str(v) for k, v in dict(headers or {}).items() if str(k).lower() != "set-cookie"}
+
+
+def _usages(chunks: Any) -> Iterator[UsageDelta]:
     for chunk in chunks:
         usage = chunk.get("usage") if isinstance(chunk, Mapping) else getattr(chunk, "usage", None)
         plain = _plain(usage)
         if isinstance(plain, Mapping):
-            yield usage_from(plain)
+            yield UsageDelta(usage_from(plain), cost_stated(plain))
 
 
-async def _rest(stream: Any) -> AsyncGenerator[Usage]:
+async def _rest(stream: Any) -> AsyncGenerator[UsageDelta]:
     """Read a stream to its end, so that its connection is used again; the usage comes after the finish reason."""
     if not hasattr(stream, "__aiter__"):
         return
@@ -233,10 +257,12 @@ async def _rest(stream: Any) -> AsyncGenerator[Usage]:
         return  # the answer is whole, or its missing end is the better explanation
 
 
-def _merged(usages: list[Usage]) -> Usage:
+def _merged(usages: list[UsageDelta]) -> UsageDelta:
     # Anthropic reports its input at the start and its output at the end; each is a running total.
-    merged = {name: [u.to_dict()[name] for u in usages] for name in usages[0].to_dict()}
-    return Usage(**{name: max((v for v in values if v is not None), default=None) for name, values in merged.items()})
+    counts = [delta.usage.to_dict() for delta in usages]
+    merged = {name: [count[name] for count in counts if count[name] is not None] for name in counts[0]}
+    usage = Usage(**{name: max(values, default=None) for name, values in merged.items()})  # type: ignore[type-var]
+    return UsageDelta(usage, next((delta.cost for delta in reversed(usages) if delta.cost is not None), None))
 
 
 def _is_empty(chunk: Any) -> bool:

@@ -16,16 +16,16 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from llmapp.core.errors import BackendError, ErrorFacts, ErrorKind
-from llmapp.core.stream import Delta
+from llmapp.core.stream import Delta, Head
 
 from .base import Backend, Endpoint, ModelRequest, Secret
 from .http import REFUSAL_BODY, Answer, HttpClient, drain
 from .openai_answer import AnswerReader, parse_body
-from .openai_format import request_body
-from .redact import redacted
+from .openai_format import limit_name, request_body
+from .redact import redacted, redacted_headers
 
 #: Bytes of a refusal that are read.
 MAX_REFUSAL = 64 * 1024
@@ -48,6 +48,7 @@ class OpenAICompatible(Backend):
             async with self._http.post(self._url, self._headers(request), body) as answer:
                 if not 200 <= answer.status < 300:
                     raise await self._refusal(answer)
+                yield Head(answer.status, redacted_headers(answer.headers, request.secret))
                 reader = AnswerReader(self.endpoint.name, answer.status, answer.headers)
                 async with contextlib.aclosing(_deltas(reader, answer)) as deltas:
                     async for delta in deltas:
@@ -60,9 +61,7 @@ class OpenAICompatible(Backend):
 
     def _body(self, request: ModelRequest) -> dict[str, Any]:
         options = self.endpoint.options
-        host = urlsplit(self._url).hostname or ""
-        default = "max_completion_tokens" if host == "api.openai.com" else "max_tokens"
-        return request_body(request, options, options.get("output_limit_parameter", default))
+        return request_body(request, options, limit_name(self.endpoint.base_url, options))
 
     def _headers(self, request: ModelRequest) -> dict[str, str]:
         headers = {

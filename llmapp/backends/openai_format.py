@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from llmapp.core.messages import ChatMessage, Role
 from llmapp.core.stream import Delta, Finish, FinishReason, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
 from llmapp.core.text import Mender, mend
-from llmapp.core.usage import Usage
+from llmapp.core.usage_shapes import cost_stated, usage_from
 
-from .base import RESERVED_SETTINGS, ModelRequest
+from .base import OUTPUT_LIMITS, RESERVED_SETTINGS, ModelRequest
 
 FINISH_REASONS: dict[str, FinishReason] = {
     "stop": FinishReason.STOP,
@@ -41,26 +42,45 @@ BREAKS = frozenset({"error", "insufficient_system_resource", "network_error", "a
 # -- what we send ---------------------------------------------------------------------------------
 
 
-def request_body(request: ModelRequest, options: Mapping[str, Any], limit_name: str = "max_tokens") -> dict[str, Any]:
-    """Return the JSON body. A setting wins over a default, and takes it out with None; reserved ones are skipped."""
+def request_body(
+    request: ModelRequest, options: Mapping[str, Any], limit_name: str = "max_tokens", *, thinking: bool = False
+) -> dict[str, Any]:
+    """Return the JSON body. A setting wins over a default, and takes it out with None; reserved ones are skipped.
+
+    `thinking`: send the blocks of signed thinking along, for who knows what to do with them.
+    """
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": messages_body(request.messages, request.system_role),
+        "messages": messages_body(request.messages, request.system_role, thinking=thinking),
         "stream": request.streaming,
     }
     if request.streaming and options.get("stream_options", True):
         body["stream_options"] = {"include_usage": True}
-    if request.max_output_tokens is not None:
+    # Two limits, under two names, are refused: the setting's counts.
+    if request.max_output_tokens is not None and not OUTPUT_LIMITS & request.settings.keys():
         body[limit_name] = request.max_output_tokens
     if request.tools:
         body["tools"] = list(request.tools)
     body.update({name: value for name, value in request.settings.items() if name not in RESERVED_SETTINGS})
-    return {name: value for name, value in body.items() if value is not None}
+    body = {request.renamed.get(name, name): value for name, value in body.items() if value is not None}
+    return {name: value for name, value in body.items() if name not in request.dropped}
 
 
-def messages_body(messages: tuple[ChatMessage, ...], system_role: str) -> list[dict[str, Any]]:
+def limit_name(base_url: str, options: Mapping[str, Any]) -> str:
+    """Return what the output limit is called there."""
+    default = "max_completion_tokens" if urlsplit(base_url).hostname == "api.openai.com" else "max_tokens"
+    return str(options.get("output_limit_parameter", default))
+
+
+def messages_body(
+    messages: tuple[ChatMessage, ...], system_role: str, *, thinking: bool = False
+) -> list[dict[str, Any]]:
     """Return the history. Where the system role is "user", the instructions lead the first user message."""
     bodies = [_message_body(message, system_role) for message in messages]
+    if thinking:
+        for body, message in zip(bodies, messages, strict=True):
+            if message.thinking:
+                body["thinking_blocks"] = [dict(block) for block in message.thinking]
     if system_role == "user":
         return _join_users(bodies)
     return bodies
@@ -117,8 +137,8 @@ class ChunkReader:
         if isinstance(choices, list) and choices and isinstance(choices[0], Mapping):
             self.saw_choices = True
             self._read_choice(choices[0], deltas)
-        if isinstance(usage := chunk.get("usage"), Mapping):
-            deltas.append(UsageDelta(usage_from(usage)))
+        if (usage := _usage_of(chunk)) is not None:
+            deltas.append(UsageDelta(usage_from(usage), cost_stated(usage)))
         return deltas
 
     def flush(self) -> list[Delta]:
@@ -157,6 +177,16 @@ class ChunkReader:
         self.finished = True
         deltas.extend(self.flush())
         deltas.append(Finish(FINISH_REASONS.get(reason.lower(), FinishReason.STOP), mend(reason[:100])))
+
+
+def _usage_of(chunk: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the usage of a chunk, where it is or, with some, inside the choice or an extension."""
+    choices = chunk.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    for place in (chunk, choice, chunk.get("x_groq")):
+        if isinstance(place, Mapping) and isinstance(usage := place.get("usage"), Mapping):
+            return usage
+    return None
 
 
 def split_content(content: Mapping[str, Any]) -> tuple[str, str]:
@@ -216,39 +246,3 @@ def _arguments(function: Mapping[str, Any]) -> str:
     if isinstance(arguments, str):
         return mend(arguments)
     return json.dumps(arguments, ensure_ascii=False) if isinstance(arguments, Mapping) else ""
-
-
-# -- usage ----------------------------------------------------------------------------------------
-
-
-def usage_from(usage: Mapping[str, Any]) -> Usage:
-    """Return the canonical form: input includes cached tokens, output includes reasoning."""
-    of_input = _mapping(usage, "prompt_tokens_details", "input_tokens_details")
-    of_output = _mapping(usage, "completion_tokens_details", "output_tokens_details")
-    prompt = _count(usage, "prompt_tokens", "input_tokens")
-    output = _count(usage, "completion_tokens", "output_tokens")
-    reasoning = _count(of_output, "reasoning_tokens")
-    total = _count(usage, "total_tokens")
-    if prompt is not None and output is not None and reasoning and total == prompt + output + reasoning:
-        output += reasoning  # this provider counts it beside the output, not within
-    cached = _count(of_input, "cached_tokens")
-    written = _count(of_input, "cache_write_tokens", "cache_creation_tokens")
-    return Usage(
-        input_tokens=prompt,
-        cached_input_tokens=cached if cached is not None else _count(usage, "prompt_cache_hit_tokens", "cached_tokens"),
-        cache_write_tokens=written if written is not None else _count(usage, "cache_creation_input_tokens"),
-        output_tokens=output,
-        reasoning_tokens=reasoning,
-    )
-
-
-def _mapping(source: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    return next((source[name] for name in names if isinstance(source.get(name), Mapping)), {})
-
-
-def _count(source: Mapping[str, Any], *names: str) -> int | None:
-    for name in names:
-        value = source.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53:
-            return value
-    return None

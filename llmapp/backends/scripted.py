@@ -27,16 +27,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from llmapp.core.errors import BackendError, ErrorFacts, ErrorKind
 from llmapp.core.messages import Role
+from llmapp.core.output import asks_to_go_on
 from llmapp.core.stream import Delta, Finish, FinishReason, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
 from llmapp.core.usage import Usage
+from llmapp.core.usage_shapes import usage_from
 
 from .base import Backend, ModelRequest
-from .openai_format import usage_from
-from .scripted_demo import demo_script
+from .scripted_demo import demo_script, rest_of
 from .stamps import token
 
 CHARS_PER_TOKEN = 4
@@ -52,13 +54,22 @@ class Scripted(Backend):
         options = self.endpoint.options
         script = options.get("script")
         player = _Player(self.endpoint.name, request, options)
-        for step in demo_script(last_words(request)) if script is None else script:
+        for step in _demo(request) if script is None else script:
             async for delta in player.play(step):
                 yield delta
             if player.finished:
                 break
         for delta in player.end():
             yield delta
+
+
+def _demo(request: ModelRequest) -> list[dict[str, Any]]:
+    """Return the demo's answer, or the rest of it where it broke off."""
+    if not asks_to_go_on(request.messages):
+        return demo_script(last_words(request))
+    shown = request.messages[-2].content
+    asked = replace(request, messages=request.messages[:-2])
+    return rest_of(demo_script(last_words(asked)), shown)
 
 
 def last_words(request: ModelRequest) -> str:

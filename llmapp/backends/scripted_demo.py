@@ -36,7 +36,8 @@ def ask_about(request, order_id):
 TABLE = """| What happens | What the run does | How it ends |
 |:--|:--|--:|
 | The provider is overloaded | waits, or asks the next model | completed |
-| The connection breaks | keeps the text and says so | incomplete |
+| The connection breaks | goes on where it broke off | completed |
+| It breaks again and again | keeps the text and says so | incomplete |
 | The worker is killed | another one takes over | completed |
 | You press *Stop* | closes the connection at once | cancelled |
 
@@ -85,6 +86,20 @@ def demo_script(message: str) -> list[Step]:
     return [{"options": {"tokens_per_second": SPEED}}, *play(message)]
 
 
+def rest_of(script: list[Step], shown: str) -> list[Step]:
+    """Return what of a script comes after the text that was shown. It does not break again."""
+    rest: list[Step] = []
+    left = len(shown)
+    for step in script:
+        text = step.get("text", "")
+        if text and left < len(text):
+            rest.append({"text": text[left:]})
+        elif not text and "cut" not in step:
+            rest.append(step)
+        left = max(left - len(text), 0)
+    return rest
+
+
 def _echo(message: str) -> str:
     """Return what the person wrote as a quotation, shortened, so that it can break no block."""
     line = " ".join(message.split())[:200]
@@ -129,7 +144,11 @@ def _slow(message: str) -> list[Step]:
 
 
 def _cut(message: str) -> list[Step]:
-    return [_text(_echo(message), "## A broken connection\n\nIn the middle of this sentence the conn"), {"cut": True}]
+    return [
+        _text(_echo(message), "## A broken connection\n\nIn the middle of this sentence the conn"),
+        {"cut": True},
+        {"text": "ection broke. The next attempt went on from there: nothing is missing, and nothing is said twice.\n"},
+    ]
 
 
 def _error(message: str) -> list[Step]:

@@ -1,141 +1,101 @@
-"""What the executor knows: of one attempt, and of the call so far."""
+"""What the executor knows of one attempt."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 
 from llmapp.backends.base import ModelRequest, Secret
-from llmapp.core.errors import ErrorKind, Failure
-from llmapp.core.recovery import PASSING, RecoveryState
-from llmapp.core.stream import Accumulator
+from llmapp.core.errors import ErrorFacts, Failure
+from llmapp.core.estimate import CHARS_PER_TOKEN
+from llmapp.core.stream import Accumulator, Delta, Head, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
 from llmapp.core.usage import cost_of
 
-from .base import AttemptResult, Call, KeyPool, ModelSpec
+from .base import AttemptResult, ModelSpec
 
 
 class Attempt:
     """One request to one model with one key. `clock` gives seconds."""
 
-    def __init__(self, number: int, model: ModelSpec, secret: Secret, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, number: int, model: ModelSpec, secret: Secret, request: ModelRequest, clock: Callable[[], float]
+    ) -> None:
         self.number = number
         self.model = model
         self.secret = secret
+        self.request = request
         self.received = Accumulator()
+        #: Whether a tool call had begun.
+        self.calling = False
+        self.headers: Mapping[str, str] = {}
         self.failure: Failure | None = None
         self.status: int | None = None
         self.action = ""
-        self._clock = clock
+        self.waited: float | None = None
+        self.clock = clock
         self._started = clock()
+        #: When anything of the answer came last. A provider's pings are none of it.
+        self.heard_at = self._started
+        self._characters = 0
         self._first_token: float | None = None
 
+    def note(self, delta: Delta) -> bool:
+        """Take what came, and say whether it is a sign of life: part of the answer, not what is said about it."""
+        self.received.feed(delta)
+        self.heard_at = self.clock()
+        match delta:
+            case Head(status, headers):
+                self.status, self.headers = status, headers
+                return False
+            case UsageDelta():
+                return False
+            case ToolCallDelta(arguments=text):
+                self.calling = True
+                self._characters += len(text)
+            case TextDelta(text) | ReasoningDelta(text):
+                self._characters += len(text)
+        if self._first_token is None:
+            self._first_token = self.heard_at - self._started
+        return True
+
+    def fail(self, failure: Failure, facts: ErrorFacts) -> None:
+        self.failure = failure
+        self.status = facts.status or self.status
+        self.headers = self.headers or facts.headers
+
     @property
-    def shown(self) -> bool:
-        """Whether anything at all went to the sink, reasoning included."""
+    def any_token(self) -> bool:
+        """Whether anything of the answer came, reasoning included."""
         return self._first_token is not None
 
-    def note_token(self) -> None:
-        if self._first_token is None:
-            self._first_token = self._clock() - self._started
+    @property
+    def age(self) -> float:
+        """Seconds since it was sent."""
+        return self.clock() - self._started
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens have come, as far as can be told before the provider says it."""
+        return self.received.usage.output_tokens or round(self._characters / CHARS_PER_TOKEN)
 
     def silence(self, end: float) -> str:
         """Return which timeout it was. `end` is when the attempt had to be over at the latest."""
-        if self._clock() >= end:
+        if self.clock() >= end:
             return "the answer took too long as a whole"
-        return "the answer stalled" if self.shown else "no first token came in time"
+        return "the answer stalled" if self.any_token else "no first token came in time"
 
     def result(self) -> AttemptResult:
         reply = self.received.reply
+        # What the provider itself says that it takes is truer than our price list.
+        cost = cost_of(reply.usage, self.model.prices) if reply.stated_cost is None else reply.stated_cost
         return AttemptResult(
             failure=self.failure,
             status=self.status,
             finish_reason=reply.finish_reason,
             usage=reply.usage,
-            cost=cost_of(reply.usage, self.model.prices),
-            first_token=self._first_token,
-            duration=self._clock() - self._started,
+            cost=cost,
+            # An answer in one piece has none: it would pass for a very late one.
+            first_token=self._first_token if self.request.streaming else None,
+            duration=self.clock() - self._started,
             action=self.action,
-        )
-
-
-class Progress:
-    """Which model and key are next, and what the call has been through."""
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-        self._position = 0
-        self.secret: Secret | None = None
-        self._spare: Secret | None = None
-        self.avoid: frozenset[int] = frozenset()
-        self._seen = RecoveryState(
-            attempts_left=0,
-            time_left=0,
-            in_a_row=0,
-            switch_after=call.switch_after,
-            timeout_limit=call.timeout_limit,
-            violation_limit=call.violation_limit,
-        )
-        self.streaming = self.model.streaming != "never"
-
-    @property
-    def model(self) -> ModelSpec:
-        return self._call.models[self._position]
-
-    @property
-    def next_model(self) -> ModelSpec | None:
-        following = self._call.models[self._position + 1 :]
-        return following[0] if following else None
-
-    def request(self, attempt: Attempt) -> ModelRequest:
-        return ModelRequest(
-            model=attempt.model.model,
-            messages=self._call.messages,
-            secret=attempt.secret,
-            settings=self._call.settings,
-            max_output_tokens=attempt.model.max_output_tokens,
-            system_role=attempt.model.system_role,
-            streaming=self.streaming,
-            tools=self._call.tools,
-        )
-
-    async def look_for_spare(self, keys: KeyPool) -> None:
-        """Find out whether there is another key than the one that just failed."""
-        self._spare = None
-        if self.secret is not None and self.secret.id is not None:
-            self._spare = await keys.pick(self.model, self.avoid | {self.secret.id})
-
-    def rotate(self) -> None:
-        if self.secret is not None and self.secret.id is not None:
-            self.avoid |= {self.secret.id}
-        self.secret = self._spare
-
-    def switch(self) -> None:
-        self._position += 1
-        self.secret = None
-        self.streaming = self.model.streaming != "never"
-        self._seen = replace(self._seen, in_a_row=0, cuts=0)
-
-    def count(self, failure: Failure, attempt: Attempt | None) -> None:
-        """Write a failure down. Time-outs and refusals are never forgotten, the rest with the model."""
-        seen, kind = self._seen, failure.kind
-        cut = kind is ErrorKind.STREAM_INTERRUPTED and attempt is not None
-        self._seen = replace(
-            seen,
-            in_a_row=seen.in_a_row + 1 if kind in PASSING else 0,
-            cuts=seen.cuts + cut,
-            timeouts=seen.timeouts + (kind is ErrorKind.TIMEOUT),
-            violations=seen.violations + (kind is ErrorKind.CONTENT_POLICY),
-        )
-
-    def state(self, *, attempts_left: int, time_left: float, chance: float, text_shown: bool) -> RecoveryState:
-        return replace(
-            self._seen,
-            attempts_left=attempts_left,
-            time_left=time_left,
-            chance=chance,
-            text_shown=text_shown,
-            other_keys=self._spare is not None,
-            other_models=self.next_model is not None,
-            streaming=self.streaming,
-            may_disable_streaming=self.model.streaming == "auto",
+            waited=self.waited,
         )

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from llmapp.backends.base import Backend, Endpoint, Secret
-from llmapp.core.errors import Failure
+from llmapp.backends.base import Backend, Endpoint, ModelRequest, Secret
+from llmapp.core.errors import ErrorKind, Failure
+from llmapp.core.health import ModelHealth, Observation
+from llmapp.core.learned import Learned
 from llmapp.core.messages import ChatMessage
 from llmapp.core.stream import Delta, FinishReason
 from llmapp.core.usage import Prices, Usage
+
+if TYPE_CHECKING:
+    from .attempt import Attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +32,30 @@ class ModelSpec:
     prices: Prices = field(default_factory=Prices)
     streaming: str = "auto"
     system_role: str = "system"
+    learned: Learned = field(default_factory=Learned)
+    #: What the provider allows.
+    tokens_per_minute: int | None = None
+    #: Whether somebody set the timeout of the first token by hand: then it always wins.
+    first_token_is_set: bool = False
+
+    @property
+    def window(self) -> int | None:
+        """The context window in tokens: the smaller one of what is configured and what was learned."""
+        known = [limit for limit in (self.context_window, self.learned.window) if limit]
+        return min(known) if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What stands for the beginning of a conversation in a request. The messages themselves are kept.
+
+    `covers` counts the messages that it stands for, from the conversation's first (instructions do not count).
+    `upto` is the `ref` of the last one of them.
+    """
+
+    text: str
+    covers: int
+    upto: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +71,8 @@ class Call:
     #: How many attempts may time out, and how many may be refused by policy, before the call ends.
     timeout_limit: int = 3
     violation_limit: int = 1
+    #: Who summarises; the model itself where nobody is named.
+    summary_model: ModelSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,18 +86,25 @@ class AttemptResult:
     cost: Decimal | None = None
     first_token: float | None = None
     duration: float = 0.0
+    #: What is done about the failure, and how many seconds are waited for it.
     action: str = ""
+    waited: float | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Notice:
-    """The live status line: what is being done about a failure, and for how long (seconds)."""
+    """The live status line: what is being done about what, and for how long (seconds).
+
+    `kind` is why: the kind of a failure, "" for what was foreseen or needs no reason. `count` says of how many:
+    messages that were summarised.
+    """
 
     kind: str
     action: str
     model: str = ""
     seconds: float | None = None
     attempt: int = 0
+    count: int | None = None
 
 
 class Budget(Protocol):
@@ -78,6 +116,9 @@ class Budget(Protocol):
     def take_attempt(self) -> int | None:
         """Use up one attempt and return its number in the run, from 1; None when none is left."""
 
+    def count(self, kind: ErrorKind) -> int:
+        """Count one more attempt of this run that failed so, and return how many there were, over all calls."""
+
 
 class Sink(Protocol):
     """Where a call's deltas go. Never blocks."""
@@ -86,7 +127,7 @@ class Sink(Protocol):
 
     def notice(self, notice: Notice) -> None: ...
 
-    def withdraw(self) -> None:
+    async def withdraw(self) -> None:
         """Take back the text of this call that was already shown: it is abandoned, not continued."""
 
 
@@ -97,19 +138,63 @@ class Ledger(Protocol):
 
     async def call_ended(self, call_id: int, failure: Failure | None) -> None: ...
 
-    async def attempt_started(self, call_id: int, number: int, model: ModelSpec, secret: Secret) -> int: ...
+    async def attempt_started(
+        self, call_id: int, number: int, model: ModelSpec, secret: Secret, request: ModelRequest
+    ) -> int: ...
 
     async def attempt_ended(self, attempt_id: int, result: AttemptResult) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Benched:
+    """No key can be used now: the first one comes back in so many seconds, None when none does. `kind` is why."""
+
+    kind: ErrorKind
+    seconds: float | None
+
+
 class KeyPool(Protocol):
-    async def pick(self, model: ModelSpec, avoid: frozenset[int]) -> Secret | None:
-        """Return a usable key of the model's provider, or None when all are to be avoided.
+    """The keys of all providers, shared by all workers."""
+
+    async def pick(self, model: ModelSpec, avoid: frozenset[int]) -> Secret | Benched:
+        """Return a usable key of the model's provider, by the provider's strategy; none of those to `avoid`.
 
         A provider without any credential gets a `Secret` with an id of None and no key.
         """
 
-    async def report(self, secret: Secret, failure: Failure | None) -> None: ...
+    async def report(
+        self, model: ModelSpec, secret: Secret, failure: Failure | None, headers: Mapping[str, str]
+    ) -> None:
+        """Say how an attempt with this key ended, and what the head of the answer said about its limits."""
+
+
+class HealthBook(Protocol):
+    """How models have done lately, over all workers."""
+
+    async def read(self, models: Sequence[ModelSpec], input_tokens: int | None = None) -> Mapping[int, ModelHealth]:
+        """Return what is known, by the id of the model. Cheap: it may be a second old.
+
+        `input_tokens` are those of the prompt, if they are known: the time to a first token depends on them.
+        """
+
+    async def admit(self, model: ModelSpec) -> bool:
+        """Say whether the model may be asked. While its breaker is half open, one call gets a yes."""
+
+    async def report(self, model: ModelSpec, observation: Observation) -> None:
+        """Write down how an attempt ended."""
+
+
+class Notebook(Protocol):
+    """What is kept for later calls."""
+
+    async def learn(self, model: ModelSpec, lesson: Learned) -> None:
+        """Keep what a provider said about its model, with what is known already."""
+
+    async def summary(self, refs: Sequence[str]) -> Summary | None:
+        """Return the newest summary of the beginning of a conversation, whose messages are `refs`, in order."""
+
+    async def keep_summary(self, summary: Summary) -> None:
+        """Keep the summary of the beginning of this conversation."""
 
 
 class BackendPool(Protocol):
@@ -126,3 +211,26 @@ class Ports:
     ledger: Ledger
     keys: KeyPool
     backends: BackendPool
+    health: HealthBook
+    notebook: Notebook
+    #: The attempts whose answer is being read now, for whoever wants to look at them.
+    streams: set[Attempt] = field(default_factory=set)
+
+
+class NoBook:
+    """A health book and a notebook that know nothing and keep nothing: for a question outside of any run."""
+
+    async def read(self, models: Sequence[ModelSpec], input_tokens: int | None = None) -> Mapping[int, ModelHealth]:
+        return {}
+
+    async def admit(self, model: ModelSpec) -> bool:
+        return True
+
+    async def report(self, model: ModelSpec, observation: Observation) -> None: ...
+
+    async def learn(self, model: ModelSpec, lesson: Learned) -> None: ...
+
+    async def summary(self, refs: Sequence[str]) -> Summary | None:
+        return None
+
+    async def keep_summary(self, summary: Summary) -> None: ...

@@ -21,6 +21,7 @@
     llmapp.W012  our templates are not found
     llmapp.W013  an old litellm
     llmapp.W014  persistent connections to PostgreSQL under ASGI
+    llmapp.W019  times in settings.LLMAPP that defeat each other
 
 With `--database default`, and so before `migrate`, what the database knows of is looked at too:
 

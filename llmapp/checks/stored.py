@@ -17,16 +17,14 @@ from llmapp.conf import app_settings
 from llmapp.encryption import Undecipherable, decrypt
 from llmapp.models import AgentSettings, Credential
 from llmapp.runs.lease import LONGEST
-from llmapp.runs.queue import QUEUE, TASK
+from llmapp.runs.queue import TASK
 
 from .celery import transport
 
 #: Seconds after which brokers hand a message out again that is still being worked on, unless they are told otherwise.
+#: RabbitMQ does not: it closes the channel after half an hour, and `llmapp.tasks` has the worker open another one.
 VISIBILITY = {"redis": 3600, "rediss": 3600, "sentinel": 3600, "sqs": 1800, "pgmq": 1800}
-
-#: RabbitMQ does not hand it out again: it closes the channel, and Celery's worker does not survive that.
 RABBITMQ = ("amqp", "amqps", "pyamqp", "librabbitmq")
-CONSUMER_TIMEOUT = 1800
 
 
 @register(Tags.database)
@@ -68,7 +66,7 @@ def _look() -> Iterator[CheckMessage]:
 
 def _check_broker(slug: str, needed: float) -> Iterator[CheckMessage]:
     if transport() in RABBITMQ:
-        yield from _check_rabbitmq(slug, needed)
+        # It knows no such option.
         return
     options = current_app.conf.broker_transport_options or {}
     patience = options.get("visibility_timeout") or VISIBILITY.get(transport())
@@ -79,25 +77,23 @@ def _check_broker(slug: str, needed: float) -> Iterator[CheckMessage]:
             hint=f'Set CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"] to {needed:g} or more.',
             id="llmapp.W015",
         )
-
-
-def _check_rabbitmq(slug: str, needed: float) -> Iterator[CheckMessage]:
-    queue = (current_app.amqp.queues or {}).get(QUEUE)
-    told = (getattr(queue, "queue_arguments", None) or {}).get("x-consumer-timeout")
-    patience = told / 1000 if told else CONSUMER_TIMEOUT
-    if patience < needed:
+    limit = None if _has_no_limits() else time_limits()["time_limit"]
+    # Below `needed` either has been said.
+    if patience is not None and limit and needed <= float(patience) <= limit:
         yield Warning(
-            f"RabbitMQ hangs up on a worker that is busy with a run for {patience:g} s, and the worker ends with all "
-            f"of its runs; one of the agent {slug} may take {needed:g} s.",
-            hint=f"Raise consumer_timeout to {needed * 1000:.0f} in rabbitmq.conf (or by a policy of the queue, from "
-            "RabbitMQ 3.12); then silence this warning, for neither can be seen from here.",
+            f"The broker hands out a task again after {float(patience):g} s, before Celery's time_limit of {limit:g} s "
+            "ends one that hangs: two workers are busy with it.",
+            hint=f'Set CELERY_BROKER_TRANSPORT_OPTIONS["visibility_timeout"] to more than {limit:g}, or lower that.',
             id="llmapp.W015",
         )
 
 
+def _has_no_limits() -> bool:
+    return str(current_app.conf.worker_pool) == "threads"
+
+
 def _check_time_limits(slug: str, needed: float) -> Iterator[CheckMessage]:
-    if str(current_app.conf.worker_pool) == "threads":
-        # It honours no time limits.
+    if _has_no_limits():
         return
     for name, limit in time_limits().items():
         if limit and limit < needed:

@@ -4,13 +4,17 @@ The order of asking, which is the order of trust:
 
 1. Decisive words: codes and types that can mean one thing only (`context_length_exceeded`).
 2. Google's and others' quota ids: a limit per day is a quota, a limit per minute is a rate.
-3. Sentences, from special to general, because providers put special meanings behind general statuses
-   and types: an overflow behind a 500, a refusal by policy behind a 422.
-4. Usual words (`rate_limit_error`), then the status.
+3. Special sentences, because providers put special meanings behind general statuses and types: an overflow
+   behind a 500, a refusal by policy behind a 422.
+4. Providers' numbers and usual words (`rate_limit_error`), then the status, then general sentences.
+   Names of exceptions that only say where it was noticed come last.
 
-General sentences (server error, connection, permission, ...) yield to usual words and to a status that
-knows better. A status inside the body counts where there is none outside, or one of success. A 200 without a
-word of error is an answer that we could not read; a 5xx never is, for its page is not the provider's own.
+A status inside the body counts where there is none outside, or one of success, or where it says why a relay answers
+500 or 502. A 200 without a word of error is an
+answer that we could not read; a 5xx never is, for its page is not the provider's own, and a 4xx is only where a code
+says so: else it is the request that could not be read. Statuses that only a proxy sends mean what they say.
+
+A quota that comes back within minutes is a rate: it is waited for.
 """
 
 from __future__ import annotations
@@ -20,26 +24,41 @@ from dataclasses import replace
 from datetime import datetime
 
 from .error_body import Said, flatten
-from .error_sentences import SENTENCES
-from .error_words import DECISIVE_WORDS, STATUSES, USUAL_WORDS
+from .error_codes import kind_of_code
+from .error_details import history_is_refused, is_conditional, output_limit, refused_parameter, replacement, window
+from .error_sentences import GENERAL, SPECIAL, meaning
+from .error_words import DECISIVE_WORDS, PROXY_STATUSES, STATUSES, USUAL_WORDS, WEAK_WORDS
 from .errors import ErrorFacts, ErrorKind, Failure
 from .retry_after import retry_after
 
 MAX_DETAIL = 500
 
-#: Sentences of these kinds say less than a usual word or a status does.
-GENERAL = frozenset(
+#: Seconds: what comes back sooner is a rate and no quota.
+SHORT_WAIT = 900.0
+
+#: Where a provider blames the request, words of its own failure are the wording of whoever passed it on.
+OUR_FAULT = frozenset({400, 404, 413, 422})
+THEIR_FAULT = frozenset({ErrorKind.SERVER_ERROR, ErrorKind.OVERLOADED, ErrorKind.CONNECTION})
+
+#: Statuses that say why: there a word like `api_error` says less. Too many requests may well be an overload.
+TELLING = frozenset({401, 402, 403, 429})
+VAGUE = frozenset({ErrorKind.SERVER_ERROR, ErrorKind.CONNECTION})
+
+#: Statuses of a relay that failed because the provider did: the provider's own, in the body, may say why.
+RELAYED = frozenset({500, 502})
+
+#: Kinds of request that a limit of the answer's length may be stated with.
+ABOUT_LENGTHS = frozenset(
     {
-        ErrorKind.PERMISSION,
-        ErrorKind.TIMEOUT,
-        ErrorKind.STREAM_INTERRUPTED,
-        ErrorKind.CONNECTION,
-        ErrorKind.OUTPUT_TRUNCATED,
-        ErrorKind.INVALID_RESPONSE,
         ErrorKind.INVALID_REQUEST,
-        ErrorKind.SERVER_ERROR,
+        ErrorKind.UNSUPPORTED_PARAMETER,
+        ErrorKind.OUTPUT_TRUNCATED,
     }
 )
+
+
+#: Kinds of request that are changed and sent again.
+ABOUT_REQUESTS = frozenset({ErrorKind.INVALID_REQUEST, ErrorKind.UNSUPPORTED_PARAMETER})
 
 
 def classify(facts: ErrorFacts, now: datetime | float | None = None) -> Failure:
@@ -50,78 +69,108 @@ def classify(facts: ErrorFacts, now: datetime | float | None = None) -> Failure:
     """
     try:
         said = flatten(facts)
-        kind = _kind(said)
-        return Failure(
-            kind=kind,
-            retry_after=retry_after(facts, said, now),
-            detail=(said.sentence or facts.exception or "")[:MAX_DETAIL],
-            parameter=_parameter(said) if kind is ErrorKind.UNSUPPORTED_PARAMETER else None,
-            limit=_limit(said) if kind is ErrorKind.CONTEXT_OVERFLOW else None,
-        )
+        wait = retry_after(facts, said, now)
+        return _failure(facts, said, _kind(said, wait), wait)
     except Exception as error:  # facts that are not what their types say: a failure must not cause another one
         return Failure(kind=ErrorKind.SERVER_ERROR, detail=f"unreadable facts: {type(error).__name__}")
 
 
-def _kind(said: Said) -> ErrorKind:
-    if said.status is not None and said.status < 300 and (inner := _inner_status(said)) is not None:
+def _failure(facts: ErrorFacts, said: Said, kind: ErrorKind, wait: float | None) -> Failure:
+    parameter = refused_parameter(said) if kind is ErrorKind.UNSUPPORTED_PARAMETER else None
+    return Failure(
+        kind=kind,
+        retry_after=wait,
+        detail=(said.sentence or facts.exception or "")[:MAX_DETAIL],
+        parameter=parameter,
+        replacement=replacement(said, parameter) if parameter else None,
+        limit=window(said) if kind is ErrorKind.CONTEXT_OVERFLOW or _is_of_the_window(kind, said) else None,
+        output_limit=output_limit(said) if kind in ABOUT_LENGTHS else None,
+        about_history=kind in ABOUT_REQUESTS and history_is_refused(said),
+        conditional=kind in ABOUT_REQUESTS and is_conditional(said),
+    )
+
+
+def _is_of_the_window(kind: ErrorKind, said: Said) -> bool:
+    """Say whether the answer was to be so long that it does not fit into the window with the input."""
+    return kind is ErrorKind.INVALID_REQUEST and "context length" in said.text
+
+
+def _kind(said: Said, wait: float | None) -> ErrorKind:
+    inner = _inner_status(said)
+    is_relayed = said.status in RELAYED and inner in TELLING
+    if inner is not None and (said.status is None or said.status < 300 or is_relayed):
         said = replace(said, status=inner)
-    kind = _said_kind(said)
+    kind = _said_kind(said, wait)
     if kind is ErrorKind.INVALID_RESPONSE and said.status is not None and said.status >= 500:
         return STATUSES.get(said.status, ErrorKind.SERVER_ERROR)
     return kind
 
 
-def _said_kind(said: Said) -> ErrorKind:
+def _said_kind(said: Said, wait: float | None) -> ErrorKind:
+    if said.status in PROXY_STATUSES:
+        return STATUSES[said.status]
     for word in said.words:
         if word in DECISIVE_WORDS:
             return DECISIVE_WORDS[word]
     if (period := _quota_period(said)) is not None:
         return period
-    sentence = _by_sentence(said.text)
-    usual = _by_usual_word(said)
-    if sentence is not None and (sentence not in GENERAL or _is_better(sentence, usual)):
-        return sentence
-    return usual or _by_status(said, sentence) or sentence or _without_status(said)
-
-
-def _is_better(sentence: ErrorKind, usual: ErrorKind | None) -> bool:
-    return usual is ErrorKind.INVALID_REQUEST and sentence is ErrorKind.PERMISSION
+    if (kind := meaning(SPECIAL, said.text)) is not None:
+        return _rate_or_quota(kind, wait)
+    return _by_usual_word(said) or _by_status(said) or meaning(GENERAL, said.text) or _without_status(said)
 
 
 def _quota_period(said: Said) -> ErrorKind | None:
     ids = " ".join(str(value).lower() for name, value in said.fields if name in ("quotaid", "quota_limit"))
+    ids = ids or " ".join(PRINTED_QUOTA.findall(said.text))
     if "perday" in ids or "per_day" in ids:
         return ErrorKind.QUOTA_EXHAUSTED
     return ErrorKind.RATE_LIMIT if "perminute" in ids or "per_minute" in ids else None
 
 
-def _by_sentence(text: str) -> ErrorKind | None:
-    return next((kind for kind, pattern in SENTENCES if pattern.search(text)), None)
+def _rate_or_quota(kind: ErrorKind, wait: float | None) -> ErrorKind:
+    if kind is ErrorKind.QUOTA_EXHAUSTED and wait is not None and wait <= SHORT_WAIT:
+        return ErrorKind.RATE_LIMIT
+    return kind
 
 
 def _by_usual_word(said: Said) -> ErrorKind | None:
     kinds = [USUAL_WORDS[word] for word in said.words if word in USUAL_WORDS]
+    if (code := kind_of_code(said.fields, said.text)) is not None:
+        kinds.insert(0, code)
+    if said.status in OUR_FAULT:
+        kinds = [kind for kind in kinds if kind not in THEIR_FAULT]
+    elif said.status in TELLING:
+        kinds = [kind for kind in kinds if kind not in VAGUE]
     # `invalid_request_error` stands beside better words, and is everybody's default for a 4xx.
     better = [kind for kind in kinds if kind is not ErrorKind.INVALID_REQUEST]
     if better or not kinds:
-        return better[0] if better else None
+        return _of_request(better[0], said) if better else None
+    if meaning(GENERAL, said.text) is ErrorKind.PERMISSION:
+        return ErrorKind.PERMISSION
     return None if said.status in STATUSES and said.status not in (400, 422) else kinds[0]
 
 
-def _by_status(said: Said, sentence: ErrorKind | None) -> ErrorKind | None:
+def _by_status(said: Said) -> ErrorKind | None:
     if said.status is None or said.status < 300:
         return None
-    if said.status in (400, 422, 500) and sentence is not None:
-        return sentence
+    if said.status in (400, 422, 500) and not said.is_page and (kind := meaning(GENERAL, said.text)) is not None:
+        return _of_request(kind, said)
     if said.status in STATUSES:
         return STATUSES[said.status]
     return ErrorKind.SERVER_ERROR if said.status >= 500 else ErrorKind.INVALID_REQUEST
 
 
+def _of_request(kind: ErrorKind, said: Said) -> ErrorKind:
+    """Return the kind; what could not be read, where the provider blames the request, is the request."""
+    is_refusal = said.status is not None and 400 <= said.status < 500
+    return ErrorKind.INVALID_REQUEST if kind is ErrorKind.INVALID_RESPONSE and is_refusal else kind
+
+
 def _without_status(said: Said) -> ErrorKind:
-    if said.status is not None and said.status < 300:
-        return ErrorKind.INVALID_RESPONSE
-    return STATUSES.get(_inner_status(said) or 0, ErrorKind.SERVER_ERROR)
+    if (kind := next((WEAK_WORDS[word] for word in said.words if word in WEAK_WORDS), None)) is not None:
+        return kind
+    is_success = said.status is not None and said.status < 300
+    return ErrorKind.INVALID_RESPONSE if is_success and not said.is_error else ErrorKind.SERVER_ERROR
 
 
 def _inner_status(said: Said) -> int | None:
@@ -130,25 +179,4 @@ def _inner_status(said: Said) -> int | None:
 
 
 INNER_STATUS = re.compile("[45][0-9]{2}")
-
-
-PARAMETER = re.compile(
-    r"(?:parameter|argument|param|field|value)s?:?\s+[`'\"]?([a-z_][\w.]{1,60})[`'\"]?"
-    r"|[`'\"]([a-z_][\w.]{1,60})[`'\"]|\b([a-z]+_[a-z_]{2,60})\b"
-)
-LIMIT = re.compile(r"(?:maximum|max|limit|context|allowed|size|window|<=|>|of only)[^\d\n]{0,60}?(\d[\d,]{2,9})(?!\d)")
-
-
-def _parameter(said: Said) -> str | None:
-    if said.parameter:
-        return said.parameter
-    found = PARAMETER.search(said.text)
-    return next((name for name in found.groups() if name), None) if found else None
-
-
-def _limit(said: Said) -> int | None:
-    for name, value in said.fields:
-        if name in ("n_ctx", "max_context_length", "context_length") and isinstance(value, int) and value > 0:
-            return value
-    found = LIMIT.search(said.text)
-    return int(found[1].replace(",", "")) or None if found else None
+PRINTED_QUOTA = re.compile(r"""quotaid\\?['"]: ?\\?['"]([\w-]{1,100})""")

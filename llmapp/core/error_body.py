@@ -8,6 +8,7 @@ do not exceed, and nothing in it is trusted to have a type.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -20,13 +21,46 @@ MAX_TEXT = 6_000
 #: Fields whose value is a word of a provider's own vocabulary.
 WORD_FIELDS = frozenset(
     {"code", "type", "status", "reason", "__type", "errorcode", "error_code", "error_type", "errortype"}
-    | {"stop_reason", "finish_reason", "status_msg", "name"}
+    | {
+        "stop_reason",
+        "finish_reason",
+        "finishreason",
+        "blockreason",
+        "block_reason",
+        "stopreason",
+        "done_reason",
+        "status_msg",
+        "name",
+    }
 )
 #: Fields that say in words what is wrong.
 TEXT_FIELDS = frozenset(
     {"message", "msg", "error_message", "errormessage", "error_msg", "status_msg", "detail", "details"}
     | {"description", "raw", "title", "body", "error", "failed_generation"}
 )
+
+#: Words that stand in a text, because somebody wrote an object or an exception into it. What is broken off counts too.
+QUOTED_WORD = re.compile(
+    r"""['"](?:code|type|status|reason|__type)\\?['"]: ?\\?['"]([\w.\-]{2,80})\\?['"]"""
+    r"|error occurred \((\w{4,60})\)|\bcode: ([A-Z]\w{3,60})|\[([A-Z][a-z]+[A-Z]\w{3,60})\]"
+    r"|\b((?:[A-Z]\w{2,40}\.){1,3}[A-Z]\w{3,60}):"
+    r"|\b((?:ContextWindowExceeded|ContentPolicyViolation|BudgetExceeded|UnsupportedParams|RateLimit)Error)\b"
+)
+#: A status that a text calls one, or starts with: "... status code: 429", "HTTP 503: ...", "429 ...".
+CALLED_STATUS = re.compile(
+    r"(?:status(?:[ _]code)?(?: of)?|http(?: error)?|error code)[ :=]{1,3}([45]\d\d)\b(?!\.)|<([45]\d\d)>", re.I
+)
+LEADING_STATUS = re.compile(
+    r"^(?:[\w. ]{0,60}: ){0,3}"
+    r"(?:(?:api )?error(?: code)?:? |http(?: error)? |status(?:[ _]code)?:? |\()?([45]\d\d)\b(?!\.)",
+    re.I,
+)
+#: A text that is no sentence, but a word of somebody's vocabulary.
+IDENTIFIER = re.compile(r"[A-Za-z]{2,30}(?:_[A-Za-z]{2,30}){1,5}")
+DOTTED = re.compile(r"[\w\-]{2,60}(?:\.[\w\-]{2,60}){1,3}")
+#: Of a web page only what it shows on top: the rest is advice to whoever runs the site.
+HEADING = re.compile(r"<(title|h1)[^>]{0,200}>(.{0,300}?)</\1>", re.I | re.S)
+PAGE = re.compile(r"\s{0,50}(?:<!--.{0,300}?-->\s{0,20})?<(?:!doctype html|html|head)", re.I | re.S)
 
 
 @dataclass(slots=True)
@@ -40,6 +74,9 @@ class Said:
     #: The sentence that says most, as it was written.
     sentence: str = ""
     parameter: str | None = None
+    is_page: bool = False
+    #: Something in the body calls itself an error.
+    is_error: bool = False
     #: All (name, value) pairs with a scalar value; names in lower case.
     fields: list[tuple[str, object]] = field(default_factory=list)
 
@@ -68,6 +105,7 @@ class _Walk:
         if depth > MAX_DEPTH or self.nodes > MAX_NODES:
             return
         if isinstance(value, Mapping):
+            self.said.is_error = self.said.is_error or bool(value.get("error"))
             for key, item in list(value.items())[:MAX_NODES]:
                 self.visit(item, str(key).lower(), depth + 1)
         elif isinstance(value, list | tuple):
@@ -81,16 +119,37 @@ class _Walk:
         if name == "param" and isinstance(value, str) and value:
             self.said.parameter = self.said.parameter or value
         if name in WORD_FIELDS and isinstance(value, str | int) and not isinstance(value, bool):
-            self.said.words.append(str(value)[:200].lower())
+            self.add_word(str(value)[:200])
         if name in TEXT_FIELDS and isinstance(value, str) and value:
             self.add_text(value[:MAX_TEXT], depth)
 
+    def add_word(self, word: str) -> None:
+        word = word.strip().lower()
+        self.said.words.append(word)
+        if " " in word or "-" in word:
+            self.said.words.append(word.replace(" ", "_").replace("-", "_"))
+        if DOTTED.fullmatch(word):
+            # "Throttling.RateQuota": the whole says most, then its end, then its beginning.
+            self.said.words += [word.rpartition(".")[2], word.partition(".")[0]]
+
     def add_text(self, text: str, depth: int) -> None:
-        self.texts.append(text)
+        self.said.is_error = self.said.is_error or text.startswith("event: error")
+        if PAGE.match(text):
+            self.said.is_page = True
+            text = " ".join(["<html", *(found[2].strip() for found in HEADING.finditer(text[:20_000]))])
+        if IDENTIFIER.fullmatch(text):
+            self.add_word(text)
+            text = text.replace("_", " ")
+        if not any(text in known for known in self.texts):
+            self.texts.append(text)
         if not self.said.sentence or len(self.said.sentence) < len(text) < 1_000:
             self.said.sentence = text
         for inner in embedded(text):
             self.visit(inner, "body", depth + 1)
+        for found in QUOTED_WORD.finditer(text):
+            self.add_word(next(word for word in found.groups() if word))
+        if status := LEADING_STATUS.match(text) or CALLED_STATUS.search(text):
+            self.said.words.append(next(digits for digits in status.groups() if digits))
 
     def add_exception(self, text: str) -> None:
         name, _, _ = text.partition(":")

@@ -2,6 +2,7 @@
 
     BackendError    one attempt could not go on: carries `ErrorFacts`
     CallFailed      a whole call ended without an answer: carries a `Failure`
+    Postponed       a call has to wait so long that its run gives its place back: no error, carries the seconds
 
 A stop is no error: it is the cancellation of the task.
 
@@ -62,14 +63,23 @@ class Failure:
 
     `retry_after` is in seconds, from the provider's own words; None when it gave no usable hint.
     `detail` is the provider's own sentence, for the ledger that staff reads, never for the page.
-    `parameter` names what the provider refuses, `limit` the window that it stated, in tokens.
+    `parameter` names what the provider refuses, and `replacement` what it wants to be called with instead.
+    `limit` is the window that it stated, `output_limit` the longest answer, both in tokens.
+    `about_history` says that the order or the shape of the messages was refused, not a setting.
     """
 
     kind: ErrorKind
     retry_after: float | None = None
     detail: str = ""
     parameter: str | None = None
+    replacement: str | None = None
     limit: int | None = None
+    output_limit: int | None = None
+    about_history: bool = False
+    #: A value was refused, or what stands beside it, and not the parameter as such: nothing to be learned from.
+    conditional: bool = False
+    #: Tokens that the last message has by our estimate, where it is too long by itself.
+    needed: int | None = None
 
 
 class BackendError(Exception):
@@ -89,3 +99,12 @@ class CallFailed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.kind}: {failure.detail}")
         self.failure = failure
+
+
+class Postponed(Exception):
+    """A call has to wait so long that its run goes back to the queue for it. Nothing of it was shown yet."""
+
+    def __init__(self, failure: Failure, seconds: float) -> None:
+        super().__init__(f"{failure.kind}: {seconds:.0f} s")
+        self.failure = failure
+        self.seconds = seconds

@@ -5,10 +5,14 @@ against the models of `ag-ui-protocol`. Keys without a value are left out, never
 
 Our own events are named `llmapp.*`:
 
-    llmapp.run      the run's status changed        {"status", "execution"?, "reason"?}
+    llmapp.run      the run's status changed        {"status", "execution"?, "reason"?, "seconds"?, "kind"?}
     llmapp.block    rendered Markdown               {"messageId", "index", "mode", "html", "end", "settled"}
     llmapp.render   the whole answer, rendered anew {"messageId", "html"}
-    llmapp.notice   the live status line            {"kind", "action", "model"?, "seconds"?, "attempt"?}
+    llmapp.notice   the live status line            {"kind", "action", "model"?, "seconds"?, "attempt"?, "count"?}
+
+A terminal event says more in its metadata, each where it is known: `llmapp.status`, `llmapp.seconds`, `llmapp.cost`,
+`llmapp.model`, `llmapp.facts` (what belongs to the error, see `runs.sentences`) and `llmapp.summarised` (how many
+messages a summary stood for).
 """
 
 from __future__ import annotations
@@ -135,6 +139,8 @@ def terminal(
     seconds: float | None = None,
     cost: Decimal | None = None,
     model: str = "",
+    facts: Mapping[str, Any] | None = None,
+    summarised: int | None = None,
 ) -> Event:
     """The last event of a run that ended with `status`.
 
@@ -148,6 +154,10 @@ def terminal(
         metadata["llmapp.cost"] = spell(cost)
     if model:
         metadata["llmapp.model"] = model
+    if facts:
+        metadata["llmapp.facts"] = dict(facts)
+    if summarised:
+        metadata["llmapp.summarised"] = summarised
     if (outcome := OUTCOMES.get(status)) is None:
         event: Event = {"type": RUN_ERROR, "message": message, "code": code}
     else:

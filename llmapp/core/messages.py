@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 
 class Role(StrEnum):
@@ -30,3 +32,7 @@ class ChatMessage:
     content: str
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    #: Blocks of signed thinking, as a provider sent them and wants them back.
+    thinking: tuple[Mapping[str, Any], ...] = ()
+    #: Where it is stored. Empty for what only a request has: instructions, a summary, a wish to go on.
+    ref: str = field(default="", compare=False)

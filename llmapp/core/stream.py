@@ -6,7 +6,9 @@ when the stream merely stopped, and whoever reads it must treat that as an inter
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from enum import StrEnum
 
 from .messages import ToolCall
@@ -41,10 +43,22 @@ class ToolCallDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class Head:
+    """The head of an answer: its status and headers, before anything of it. Names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class UsageDelta:
-    """Usage so far in this attempt, as the provider reports it: the last one counts, they are not summed."""
+    """Usage so far in this attempt, as the provider reports it: the last one counts, they are not summed.
+
+    `cost` is what the provider itself says that the attempt costs, in USD.
+    """
 
     usage: Usage
+    cost: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +69,7 @@ class Finish:
     raw: str = ""
 
 
-Delta = TextDelta | ReasoningDelta | ToolCallDelta | UsageDelta | Finish
+Delta = Head | TextDelta | ReasoningDelta | ToolCallDelta | UsageDelta | Finish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +80,8 @@ class Reply:
     reasoning: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage = field(default_factory=Usage)
+    #: In USD, where the provider states it.
+    stated_cost: Decimal | None = None
     finish_reason: FinishReason | None = None
 
 
@@ -77,6 +93,7 @@ class Accumulator:
         self._reasoning: list[str] = []
         self._calls: dict[int, ToolCallDelta] = {}
         self._usage = Usage()
+        self._cost: Decimal | None = None
         self._finish: Finish | None = None
 
     def feed(self, delta: Delta) -> None:
@@ -87,8 +104,9 @@ class Accumulator:
                 self._reasoning.append(text)
             case ToolCallDelta():
                 self._add_to_call(delta)
-            case UsageDelta(usage):
+            case UsageDelta(usage, cost):
                 self._usage = usage
+                self._cost = self._cost if cost is None else cost
             case Finish():
                 self._finish = delta
 
@@ -112,6 +130,11 @@ class Accumulator:
         return self._finish is not None
 
     @property
+    def usage(self) -> Usage:
+        """What the provider has said so far of what it used."""
+        return self._usage
+
+    @property
     def reply(self) -> Reply:
         calls = (self._calls[index] for index in sorted(self._calls))
         return Reply(
@@ -119,5 +142,6 @@ class Accumulator:
             reasoning="".join(self._reasoning),
             tool_calls=tuple(ToolCall(c.id, c.name, c.arguments) for c in calls),
             usage=self._usage,
+            stated_cost=self._cost,
             finish_reason=self._finish.reason if self._finish else None,
         )

@@ -12,6 +12,8 @@ REPLACEMENT = "\ufffd"
 
 def mend(text: str) -> str:
     """Return `text` with surrogate pairs joined, and lone ones and NULs replaced by U+FFFD."""
+    if text.isascii() and "\0" not in text:
+        return text
     if "\0" in text:
         text = text.replace("\0", REPLACEMENT)
     try:

@@ -1,7 +1,8 @@
 """What a run's events add up to: the texts shown, and what is still open.
 
 The same fold as `static/llmapp/js/run_state.js`; both are held to the same fixtures. A worker that
-takes a run over, and the sweeper that ends one, learn from it what they have to close.
+takes a run over, and the sweeper that ends one, learn from it what they have to close. What belongs to
+something that never started is left alone: of a log with a hole the rest still counts.
 """
 
 from __future__ import annotations
@@ -35,21 +36,21 @@ class Transcript:
                 self.texts[event["messageId"]] = ""
                 self.open_texts.append(event["messageId"])
             case ev.TEXT_MESSAGE_CONTENT:
-                self.texts[event["messageId"]] += event["delta"]
+                _grow(self.texts, event)
             case ev.TEXT_MESSAGE_END:
-                self.open_texts.remove(event["messageId"])
+                _close(self.open_texts, event["messageId"])
             case ev.REASONING_MESSAGE_START:
                 self.reasoning[event["messageId"]] = ""
                 self.open_reasoning.append(event["messageId"])
             case ev.REASONING_MESSAGE_CONTENT:
-                self.reasoning[event["messageId"]] += event["delta"]
+                _grow(self.reasoning, event)
             case ev.REASONING_MESSAGE_END:
-                self.open_reasoning.remove(event["messageId"])
+                _close(self.open_reasoning, event["messageId"])
             case ev.STEP_STARTED:
                 self.steps += 1
                 self.open_steps.append(event["stepName"])
             case ev.STEP_FINISHED:
-                self.open_steps.remove(event["stepName"])
+                _close(self.open_steps, event["stepName"])
             case ev.MESSAGES_SNAPSHOT:
                 kept = {message["id"]: message for message in event["messages"]}
                 self.texts = {id: kept[id].get("content") or "" for id in self.texts if id in kept}
@@ -66,3 +67,13 @@ class Transcript:
         events += [ev.text_end(id) for id in self.open_texts]
         events += [ev.step_finished(name) for name in reversed(self.open_steps)]
         return events
+
+
+def _grow(texts: dict[str, str], event: Event) -> None:
+    if (id := event["messageId"]) in texts:
+        texts[id] += event["delta"]
+
+
+def _close(opened: list[str], name: str) -> None:
+    if name in opened:
+        opened.remove(name)

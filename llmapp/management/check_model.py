@@ -15,9 +15,11 @@ from django.utils.translation import gettext as _
 
 from llmapp.encryption import Undecipherable
 from llmapp.models import LanguageModel, Probe
-from llmapp.runs import features, probe, probing
+from llmapp.runs import features, keys, probe, probing
 from llmapp.runs.probe import FAILED, OK, RUNNING, SKIPPED, UNCLEAR, Stage
+from llmapp.runs.probe_report import Report
 from llmapp.runs.probe_sentences import sentence, title
+from llmapp.runs.probe_subject import Subject, subject_of
 
 from .processes import Say
 
@@ -33,10 +35,11 @@ def handle(name: str, say: Say) -> None:
     """Raises `CommandError` when the model does not answer."""
     model = find(name)
     try:
-        subject = probing.subject_of(Probe(kind=Probe.Kind.MODEL, provider=model.provider, model=model))
+        subject = subject_of(Probe(kind=Probe.Kind.MODEL, provider=model.provider, model=model))
     except Undecipherable:
         raise CommandError(sentence("undecipherable", {})) from None
-    passed, found = asyncio.run(examine(subject, say))
+    passed, found, good_keys = asyncio.run(examine(subject, say))
+    keys.use_again(good_keys)
     if not passed:
         raise CommandError(_("{name} does not answer as it should; the line that failed says why.").format(name=name))
     features.store(model.pk, found or {})
@@ -56,11 +59,12 @@ def find(name: str) -> LanguageModel:
     )
 
 
-async def examine(subject: probing.Subject, say: Say) -> tuple[bool, features.Found | None]:
-    report = probing.Report(Printer(say).print)
+async def examine(subject: Subject, say: Say) -> tuple[bool, features.Found | None, list[int]]:
+    """Return whether all is well, what the model can do, and which keys were taken."""
+    report = Report(Printer(say).print)
     try:
         async with asyncio.timeout(probe.LIMIT):
-            return await probing.examine(subject, report)
+            return *await probing.examine(subject, report), report.good_keys
     except TimeoutError:
         raise CommandError(sentence("took_too_long", {})) from None
 

@@ -47,7 +47,7 @@ def apply(document: Document) -> list[Result]:
 
 
 def _provider(entry: Entry) -> Result:
-    values = {key: entry[key] for key in ("backend", "base_url", "timeouts", "headers", "options", "enabled")}
+    values = {key: value for key, value in entry.items() if key not in ("name", "api_keys")}
     old = Provider.objects.filter(name=entry["name"]).first()
     goes_to = destination(entry["backend"], entry["base_url"], entry["options"])
     moved = old is not None and destination_of(old) != goes_to
@@ -122,7 +122,8 @@ def next_position() -> int:
 def _models(entry: Entry) -> dict[str, LanguageModel]:
     """Return the models that an agent may name; it must not name others."""
     known = {model.name: model for model in LanguageModel.objects.all()}
-    for key, name in [("model", entry["model"]), *(("fallbacks", name) for name in entry["fallbacks"])]:
+    named = [("model", entry["model"]), *(("fallbacks", name) for name in entry["fallbacks"])]
+    for key, name in [*named, ("summary_model", entry["summary_model"] or entry["model"])]:
         if name not in known:
             raise fault("agents", entry["slug"], key, _("there is no model {name}").format(name=name))
     return known

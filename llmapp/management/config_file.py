@@ -15,7 +15,8 @@ from typing import Any
 
 from django.utils.translation import gettext as _
 
-from llmapp.models import LanguageModel
+from llmapp.core.keys import FILL_FIRST
+from llmapp.models import LanguageModel, Provider
 
 from . import config_values as values
 
@@ -144,6 +145,7 @@ TABLES: dict[str, dict[str, Rule]] = {
         "backend": Rule(values.backend, "openai_compatible"),
         "base_url": Rule(values.base_url, ""),
         "api_keys": Rule(values.api_keys),
+        "key_strategy": Rule(values.one_of(*Provider.KeyStrategy.values), FILL_FIRST),
         "timeouts": Rule(values.timeouts, dict),
         "headers": Rule(values.headers, dict),
         "options": Rule(values.table, dict),
@@ -155,6 +157,7 @@ TABLES: dict[str, dict[str, Rule]] = {
         "model": Rule(values.name, required=True),
         "context_window": Rule(values.whole),
         "max_output_tokens": Rule(values.whole),
+        "tokens_per_minute": Rule(values.whole),
         "input_price": Rule(values.price),
         "cached_input_price": Rule(values.price),
         "cache_write_price": Rule(values.price),
@@ -169,6 +172,7 @@ TABLES: dict[str, dict[str, Rule]] = {
         "description": Rule(values.text, ""),
         "model": Rule(values.name, required=True),
         "fallbacks": Rule(values.names, list),
+        "summary_model": Rule(values.name_or_none, ""),
         "instructions": Rule(values.text, ""),
         "access": Rule(values.access, "staff"),
         "timeout": Rule(values.seconds, 600.0),
@@ -176,6 +180,7 @@ TABLES: dict[str, dict[str, Rule]] = {
         "max_turns": Rule(values.whole, 20),
         "timeout_limit": Rule(values.whole, 3),
         "violation_limit": Rule(values.whole, 1),
+        "slow_after": Rule(values.seconds),
         "settings": Rule(values.settings, dict),
         "enabled": Rule(values.boolean),
     },

@@ -46,7 +46,7 @@ def _why_model_stays(model: LanguageModel) -> str:
 
 
 def _uses(agent: AgentSettings, model: LanguageModel) -> bool:
-    return agent.model_id == model.pk or model.name in agent.fallbacks
+    return agent.model_id == model.pk or model.name in (*agent.fallbacks, agent.summary_model)
 
 
 def _why_provider_stays(provider: Provider) -> str:

@@ -34,6 +34,11 @@ def name(value: Any) -> str:
     return str(value)
 
 
+def name_or_none(value: Any) -> str:
+    """Take "" too: nobody is named."""
+    return name(value) if text(value) else ""
+
+
 def one_of(*choices: str) -> Callable[[Any], str]:
     def clean(value: Any) -> str:
         if value not in choices:

@@ -8,21 +8,23 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from celery import current_app
 from django.core.management import CommandError
 from django.db import connection
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from llmapp import comparison
 from llmapp.backends import reach
 from llmapp.encryption import Undecipherable
 from llmapp.models import LanguageModel, Provider, Worker
-from llmapp.runs import layer, lease
+from llmapp.runs import layer
 from llmapp.runs.away import database_name
 from llmapp.runs.hub import get_hub
-from llmapp.runs.installed import versions
 from llmapp.runs.probe_sentences import sentence
 from llmapp.runs.queue import QUEUE
 from llmapp.whereabouts import worker_command
@@ -40,6 +42,14 @@ class Finding:
     subject: str
     well: bool
     said: str
+    #: It works, and somebody had better look at it.
+    doubtful: bool = False
+
+    @property
+    def mark(self) -> str:
+        if not self.well:
+            return _("FAIL")
+        return _("warn") if self.doubtful else _("ok")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def handle(say: Say) -> None:
     findings = []
     for finding in examine():
-        say(f"{_('ok') if finding.well else _('FAIL'):<5} {finding.subject:<18} {finding.said}")
+        say(f"{finding.mark:<5} {finding.subject:<24} {finding.said}")
         findings.append(finding)
     if bad := sum(not finding.well for finding in findings):
         raise CommandError(_("{number} of {all} need attention.").format(number=bad, all=len(findings)))
@@ -63,6 +73,8 @@ def examine() -> Iterator[Finding]:
     if not database.well:
         return
     yield from look_at_workers()
+    if (path := comparison.constraints_file()) is not None:
+        yield look_at_constraints(path)
     yield _look(_("bell"), look_at_bell)
     if layer.is_there():
         yield _look(_("channel layer"), look_at_layer)
@@ -117,25 +129,31 @@ def _waiting(broker: Any) -> int:
 
 def look_at_workers() -> Iterator[Finding]:
     """Those that listen to our queue: no others are in the table."""
-    workers = list(lease.live_workers())
+    workers = comparison.workers()
     if not workers:
         text = _("no worker listens to the queue {queue}; start one: {command}")
         yield Finding(_("workers"), False, text.format(queue=QUEUE, command=worker_command()))
     for worker in workers:
-        yield _look_at_worker(worker, versions())
+        row = worker.process
+        assert isinstance(row, Worker)
+        yield _look_at_process(_("worker"), worker, f"{row.runs.count()}/{row.concurrency}")
+    for web in comparison.webs():
+        yield _look_at_process(_("web process"), web)
 
 
-def _look_at_worker(worker: Worker, here: dict[str, str]) -> Finding:
-    there = {name: version for name, version in sorted(worker.versions.items()) if name != "process" and version}
-    named = ", ".join(f"{name} {version}{_unlike(version, here.get(name))}" for name, version in there.items())
-    said = f"{worker}, {worker.runs.count()}/{worker.concurrency}, {named}"
-    if there.get("llmapp", here["llmapp"]) != here["llmapp"]:
-        return Finding(_("worker"), False, said + "; " + _("start it again: it runs another llmapp than this one"))
-    return Finding(_("worker"), True, said)
+def _look_at_process(subject: str, found: comparison.Compared, *more: str) -> Finding:
+    versions = [f"{name} {version}" for name, version in comparison.versions_of(found.process).items()]
+    line = ", ".join([str(found.process), *more, *versions])
+    sentences = found.sentences
+    refuses = [_("takes no runs")] if found.unfit else []
+    return Finding(subject, found.well, "; ".join([line, *refuses, *sentences]), doubtful=bool(sentences))
 
 
-def _unlike(there: str, here: str | None) -> str:
-    return "" if here in (there, None) else " " + _("(here {version})").format(version=here)
+def look_at_constraints(path: Path) -> Finding:
+    """Say which packages here have other versions than the file beside the project says."""
+    unlike = comparison.unlike_constraints(path)
+    said = _("other versions: {names}").format(names=", ".join(unlike)) if unlike else _("the versions are those")
+    return Finding("constraints.txt", True, said, doubtful=bool(unlike))
 
 
 def look_at_bell() -> str:
@@ -197,6 +215,13 @@ def _said(error: reach.Unreachable, provider: Provider) -> str:
 
 def _readable_keys(provider: Provider) -> int:
     pool = list(provider.credentials.filter(enabled=True))
+    if refused := [str(credential) for credential in pool if credential.dead_since is not None]:
+        raise RuntimeError(_("it refuses these keys: {keys}; replace them").format(keys=", ".join(refused)))
+    now = timezone.now()
+    if pool and (resting := [key for key in pool if key.benched_until and key.benched_until > now]) == pool:
+        first = min(resting, key=lambda key: key.benched_until or now)
+        text = _("no key can be used until {time} ({kind})")
+        raise RuntimeError(text.format(time=f"{first.benched_until:%Y-%m-%d %H:%M} UTC", kind=first.bench_kind))
     for credential in pool:
         try:
             credential.secrets()

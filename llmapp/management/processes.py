@@ -13,7 +13,10 @@ from pathlib import Path
 
 from django.utils.translation import gettext as _
 
-from llmapp.supervised import LIFELINE
+from llmapp.conf import app_settings
+from llmapp.runs import watchdog
+from llmapp.runs.pulse import PULSE
+from llmapp.supervised import LIFELINE, WHERE
 
 Say = Callable[[str], None]
 
@@ -22,6 +25,15 @@ BACK_OFF, LONGEST_BACK_OFF = 0.5, 15.0
 
 #: A child that lived this long had started well: the next back-off begins anew.
 SETTLED = 30.0
+
+#: For so many leases a child may be silent (18 s): longer than a worker takes to end itself.
+LEASES = 1.5
+
+#: Seconds of silence that one look can count for: what a pause of ours, or of the machine, lasted beyond is no silence.
+ONE_LOOK = 1.0
+
+#: Seconds in which a child that is to be killed says where it stands.
+LAST_WORDS = 1.0
 
 #: Seconds for a clean stop. A worker takes a few to hand its runs back.
 PATIENCE = 15.0
@@ -41,6 +53,9 @@ class Child:
         self._process: subprocess.Popen[str] | None = None
         self._started = 0.0
         self._due: float | None = 0.0
+        self._pulse: Pulse | None = None
+        #: When it is killed, if it is to be.
+        self._condemned: float | None = None
 
     @property
     def pid(self) -> int | None:
@@ -53,12 +68,16 @@ class Child:
                 self._start(lifeline, environment)
         elif self._process is not None and (code := self._process.poll()) is not None:
             self._mourn(code)
+        elif self._pulse is not None:
+            self._feel(self._pulse)
 
     def _start(self, lifeline: int, environment: Mapping[str, str]) -> None:
         self._due, self._started = None, time.monotonic()
+        self._condemned = None
+        self._pulse = Pulse()
         self._process = subprocess.Popen(
             self._command,
-            env={**environment, LIFELINE: str(lifeline)},
+            env={**environment, LIFELINE: str(lifeline), PULSE: str(self._pulse.mouth)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -66,17 +85,37 @@ class Child:
             errors="replace",
             # A group of its own: Ctrl-C reaches the parent only.
             process_group=0,
-            pass_fds=(lifeline, *self._descriptors),
+            pass_fds=(lifeline, self._pulse.mouth, *self._descriptors),
         )
+        self._pulse.only_listen()
         threading.Thread(target=self._pass_on, args=(self._process,), daemon=True).start()
 
     def _pass_on(self, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
-        for line in process.stdout:
-            if line.strip():
-                self._say(f"{self.name:<8} | {line.rstrip()}")
+        with process.stdout as lines:
+            for line in lines:
+                if line.strip():
+                    self._say(f"{self.name:<8} | {line.rstrip()}")
+
+    def _feel(self, pulse: Pulse) -> None:
+        """Kill it when its event loop stands still, having asked it where."""
+        assert self._process is not None
+        now, silent = time.monotonic(), pulse.silence()
+        if silent == 0:
+            self._condemned = None
+        elif self._condemned is not None:
+            if now >= self._condemned:
+                self.kill()
+        elif silent > LEASES * app_settings.LEASE_SECONDS:
+            self._condemned = now + LAST_WORDS
+            text = _("{name} has not moved for {seconds:.0f} s; it is killed. Where it stands, if it can say so:")
+            self._say(text.format(name=self.name, seconds=silent))
+            self._process.send_signal(WHERE)
 
     def _mourn(self, code: int) -> None:
+        if self._pulse is not None:
+            self._pulse.close()
+            self._pulse = None
         if time.monotonic() - self._started > SETTLED:
             self.failures = 0
         wait = min(BACK_OFF * 2**self.failures, LONGEST_BACK_OFF)
@@ -97,6 +136,40 @@ class Child:
         if self._process is not None and self.running:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+
+class Pulse:
+    """What a child says of its event loop. Before its first word it is starting, and that takes as long as it takes."""
+
+    def __init__(self) -> None:
+        self._ear, self.mouth = os.pipe()
+        os.set_blocking(self._ear, False)
+        self._has_begun = False
+        self._silent = 0.0
+        self._looked = time.monotonic()
+
+    def only_listen(self) -> None:
+        """The child has the other end now."""
+        os.close(self.mouth)
+
+    def close(self) -> None:
+        os.close(self._ear)
+
+    def silence(self) -> float:
+        """Return for how many seconds nothing was heard, of those in which it was listened."""
+        now = time.monotonic()
+        passed, self._looked = min(now - self._looked, ONE_LOOK), now
+        if self._heard():
+            self._has_begun, self._silent = True, 0.0
+        elif self._has_begun:
+            self._silent += passed
+        return self._silent
+
+    def _heard(self) -> bool:
+        try:
+            return bool(os.read(self._ear, 4096))
+        except BlockingIOError:
+            return False
 
 
 class Children:
@@ -128,6 +201,8 @@ class Children:
 
 
 def how_it_ended(code: int) -> str:
+    if code == watchdog.STUCK:
+        return _("its event loop stood still, and it says above where")
     if code >= 0:
         return _("exit code {code}").format(code=code)
     return _("killed by {signal}").format(signal=signal.Signals(-code).name)

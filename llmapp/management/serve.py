@@ -26,7 +26,7 @@ from django.utils.translation import gettext as _
 
 from llmapp import __version__
 from llmapp.runs import queue
-from llmapp.runs.away import first_line, is_away
+from llmapp.runs.away import cannot_be_reached, first_line
 from llmapp.runs.queue import QUEUE
 from llmapp.whereabouts import celery_package, home
 
@@ -128,7 +128,7 @@ def prepare_patiently(listener: socket.socket, config: str | None, with_demo: bo
             prepare(config, with_demo, say)
             return True
         except DatabaseError as error:
-            if not is_away(error):
+            if not cannot_be_reached(error):
                 raise
     say(_("stopped"))
     return False

@@ -25,6 +25,8 @@ class AgentSettings(models.Model):
     model = models.ForeignKey(LanguageModel, models.PROTECT, related_name="agents", verbose_name=_("model"))
     #: Names of models, in the order in which they are tried.
     fallbacks = models.JSONField(_("fallbacks"), default=list, blank=True)
+    #: The name of the model that summarises long conversations. Blank: the one that answers does.
+    summary_model = models.CharField(_("summary model"), max_length=100, blank=True)
     instructions = models.TextField(_("instructions"), blank=True)
     access = models.CharField(_("access"), max_length=20, choices=Access, default=Access.STAFF)
     groups = models.ManyToManyField("auth.Group", blank=True, related_name="+", verbose_name=_("groups"))
@@ -38,6 +40,13 @@ class AgentSettings(models.Model):
     max_turns = models.PositiveIntegerField(_("turns"), default=20, validators=[MinValueValidator(1)])
     timeout_limit = models.PositiveIntegerField(_("timeout limit"), default=3, validators=[MinValueValidator(1)])
     violation_limit = models.PositiveIntegerField(_("violation limit"), default=1, validators=[MinValueValidator(1)])
+    slow_after = models.FloatField(
+        _("slow after"),
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0.1), MaxValueValidator(86_400)],
+        help_text=_("Seconds after which an answer that is not there is reported as slow. Empty: never."),
+    )
     settings = models.JSONField(_("settings"), default=dict, blank=True, help_text=_("Passed to the model."))
     enabled = models.BooleanField(_("enabled"), default=True)
     position = models.PositiveIntegerField(_("position"), default=0)

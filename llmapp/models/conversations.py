@@ -106,3 +106,21 @@ class Message(models.Model):
     def public_id(self) -> str:
         """The id that clients know."""
         return self.client_id or str(self.id)
+
+
+class ConversationSummary(models.Model):
+    """What stands for the beginning of a path in requests that could not take all of it. The messages stay."""
+
+    conversation = models.ForeignKey(Conversation, models.CASCADE, related_name="summaries")
+    #: The last message that it stands for: with it on the path, the summary is true of that path.
+    upto = models.ForeignKey(Message, models.CASCADE, related_name="+")
+    text = models.TextField()
+    #: How many messages it stands for, from the conversation's first.
+    covers = models.PositiveIntegerField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.conversation_id}: {self.covers}"

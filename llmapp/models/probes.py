@@ -13,7 +13,8 @@ from .providers import LanguageModel, Provider
 
 
 class Probe(models.Model):
-    """A test of a provider's connection, or a check of what a model can do. A worker carries it out.
+    """A test of a provider's connection, a check of what a model can do, or a request of a run that is sent again.
+    A worker carries it out.
 
     `stages` is a list of {"name", "state", "code", "values", "detail", "seconds"} in the order in which they
     were reached: `state` is running, ok, failed or skipped; `code` names a sentence of `runs.probe_sentences`
@@ -23,6 +24,7 @@ class Probe(models.Model):
     class Kind(models.TextChoices):
         CONNECTION = "connection", _("connection")
         MODEL = "model", _("model")
+        REQUEST = "request", _("request")
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(_("kind"), max_length=10, choices=Kind)
@@ -31,10 +33,16 @@ class Probe(models.Model):
     model = models.ForeignKey(
         LanguageModel, models.CASCADE, null=True, blank=True, related_name="probes", verbose_name=_("model")
     )
+    #: The attempt whose request is sent again.
+    attempt = models.ForeignKey(
+        "llmapp.Attempt", models.CASCADE, null=True, blank=True, related_name="probes", verbose_name=_("attempt")
+    )
     asked_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("asked by")
     )
     stages = models.JSONField(_("stages"), default=list)
+    #: What came back to a request that was sent again, as `runs.resending` writes it.
+    outcome = models.JSONField(default=dict, blank=True, editable=False)
     #: None while it goes on.
     passed = models.BooleanField(_("passed"), null=True, blank=True)
     created_at = models.DateTimeField(_("created at"))

@@ -11,8 +11,10 @@ from django.utils.translation import gettext_lazy as _
 
 from llmapp.core import run_state
 from llmapp.core.errors import ErrorKind
+from llmapp.core.messages import Role
 from llmapp.core.run_state import RunStatus
 
+from .processes import Process
 from .visitors import ONE_OWNER, Visitor
 
 STATUSES = [
@@ -30,31 +32,21 @@ NOT_ENDED = Q(ended_at=None)
 ACTIVE_RUNS = NOT_ENDED & Q(status__in=ACTIVE)
 
 
-class Worker(models.Model):
+class Worker(Process):
     """One worker process, and its lease over all of its runs.
 
-    A process whose lease was revoked never gets it back: it makes a new row. Times are the
-    database's clock.
+    A process whose lease was revoked never gets it back: it makes a new row.
     """
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    hostname = models.CharField(_("host"), max_length=255)
-    pid = models.PositiveIntegerField(_("process"))
     concurrency = models.PositiveIntegerField(_("concurrency"), default=0)
-    versions = models.JSONField(_("versions"), default=dict)
-    started_at = models.DateTimeField(_("started at"))
-    heartbeat_at = models.DateTimeField(_("last heartbeat"))
+    #: Why it takes no runs (`core.fitness`); empty while it takes them.
+    unfit = models.JSONField(default=list, db_default=[], editable=False)
     lease_until = models.DateTimeField(_("lease until"))
     revoked_at = models.DateTimeField(_("revoked at"), null=True, blank=True)
-    stopped_at = models.DateTimeField(_("stopped at"), null=True, blank=True)
 
-    class Meta:
+    class Meta(Process.Meta):
         verbose_name = _("worker")
         verbose_name_plural = _("workers")
-        ordering = ["-started_at"]
-
-    def __str__(self) -> str:
-        return f"{self.hostname}:{self.pid}"
 
 
 class Run(models.Model):
@@ -99,6 +91,11 @@ class Run(models.Model):
         _("error"), max_length=30, blank=True, choices=[(kind.value, kind.value) for kind in ErrorKind]
     )
     error_message = models.TextField(_("error message"), blank=True)
+    #: What `runs.sentences` says beside the kind: {"reset_at", "limit", "needed", "reasoning", "gone"}, where it
+    #: is known.
+    error_facts = models.JSONField(default=dict, blank=True, editable=False)
+    #: How many messages of the conversation a summary stood for in what the model was sent.
+    summarised = models.PositiveIntegerField(_("messages summarised"), null=True, blank=True)
 
     timeout = models.FloatField(_("timeout"), default=600)
     attempts_limit = models.PositiveIntegerField(_("attempts allowed"), default=12)
@@ -185,6 +182,12 @@ class Run(models.Model):
     @property
     def active(self) -> bool:
         return self.status in run_state.ACTIVE
+
+    @property
+    def answer(self) -> str:
+        """The text of its last message: all of it, or as far as it came (`incomplete`). Empty while there is none."""
+        said = [message for message in self.messages.all() if message.role == Role.ASSISTANT]
+        return said[-1].text if said else ""
 
 
 class RunEvent(models.Model):

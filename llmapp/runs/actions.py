@@ -6,12 +6,13 @@ ones for runs that no worker holds; what a worker does to its own runs is in `ru
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from channels.db import database_sync_to_async
 from django.db import IntegrityError, transaction
+from django.utils.asyncio import async_unsafe
 from django.utils.translation import gettext as _
 
 from llmapp.conf import app_settings
@@ -22,17 +23,17 @@ from llmapp.core.run_state import RunStatus, Trigger
 from llmapp.models import AgentSettings, Conversation, Message, Run
 from llmapp.models.runs import ACTIVE_RUNS
 
-from . import limits, log, queue
+from . import limits, log, queue, records, telemetry
 from .access import NotThere, agents_for, as_uuid, find_agent, find_conversation, find_run, runs_of
 from .clock import db_now
 from .endings import end_run
 from .owner import hold, message_length, own, run_of
 from .refused import Refused
 
-logger = logging.getLogger("llmapp.runs")
-
 TITLE_LENGTH = 60
 ID_LENGTH = 200
+
+ON_A_LOOP = "submit() would stop the event loop. Here it is: submission = await llmapp.asubmit(...)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Submission:
     created: bool
 
 
+@async_unsafe(ON_A_LOOP)
 def submit(
     user: Any,
     text: str,
@@ -87,6 +89,12 @@ def submit(
         # What only another person's request, or the database's own constraints, can have caused.
         raise _busy() from error
     return Submission(run, created=True)
+
+
+async def asubmit(user: Any, text: str, **how: Any) -> Submission:
+    """`submit` for code on an event loop, with the same arguments."""
+    submission: Submission = await database_sync_to_async(submit)(user, text, **how)
+    return submission
 
 
 def retry(owner: Any, run: Run) -> Run:
@@ -296,7 +304,9 @@ def _start_run(
     )
     said = {"id": message.public_id, "role": "user", "content": message.text}
     log.append(run.pk, [ev.run_started(conversation.thread_id, run.public_id, said)], after=0, now=now)
-    logger.info("run %s queued", run.pk, extra={"action": "run_queued", "run": str(run.pk)})
+    records.run_changed(run, "run_queued", "queued")
+    records.said(run, "user", message.text)
+    telemetry.link(run)
     transaction.on_commit(lambda: hand_over(run))
     return run
 

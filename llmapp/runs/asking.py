@@ -10,27 +10,32 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from llmapp.backends import backend_class
 from llmapp.backends.base import Backend, Endpoint, ModelRequest, Secret
-from llmapp.calls.base import AttemptResult, Call, ModelSpec, Notice, Ports
+from llmapp.calls.base import AttemptResult, Benched, Call, ModelSpec, NoBook, Notice, Ports
 from llmapp.calls.executor import run_call
 from llmapp.conf import app_settings
-from llmapp.core.errors import BackendError, CallFailed, ErrorFacts, Failure
+from llmapp.core.errors import BackendError, CallFailed, ErrorFacts, ErrorKind, Failure
+from llmapp.core.learned import Learned
 from llmapp.core.messages import ChatMessage
-from llmapp.core.stream import Delta, Reply, UsageDelta
+from llmapp.core.stream import Delta, Head, Reply, UsageDelta
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A whole reply, or how it failed and what the provider said. `first_token` is seconds, None if none came."""
+    """A whole reply, or how it failed and what the provider said. `first_token` is seconds, None if none came.
+
+    `result` is what the ledger would have been told; None where nothing was sent.
+    """
 
     reply: Reply | None = None
     failure: Failure | None = None
     facts: ErrorFacts | None = None
     first_token: float | None = None
+    result: AttemptResult | None = None
 
 
 class Asker:
@@ -59,13 +64,27 @@ class Asker:
         on_first_token: Callable[[], None] = lambda: None,
     ) -> Outcome:
         """Ask once. What goes wrong is in the outcome; only cancellation passes through."""
-        watch = _Watch(self._secret, self._deadline, self._backend_for, on_first_token)
         call = Call(models=(model,), messages=messages, settings=settings or {}, tools=tools)
-        ports = Ports(budget=watch, sink=watch, ledger=watch, keys=watch, backends=watch)
+        return await self._ask(call, _Watch(self._secret, self._deadline, self._backend_for, on_first_token))
+
+    async def repeat(
+        self, model: ModelSpec, request: ModelRequest, *, on_first_token: Callable[[], None] = lambda: None
+    ) -> Outcome:
+        """Send this very request, but for its key, once more: nothing that was learned since changes it."""
+        as_then = replace(model, context_window=None, learned=Learned(), tokens_per_minute=None)
+        as_then = replace(as_then, streaming="always" if request.streaming else "never")
+        call = Call(models=(as_then,), messages=request.messages, settings=request.settings, tools=request.tools)
+        watch = _Watch(self._secret, self._deadline, self._backend_for, on_first_token, request)
+        return await self._ask(call, watch)
+
+    async def _ask(self, call: Call, watch: _Watch) -> Outcome:
+        ports = Ports(
+            budget=watch, sink=watch, ledger=watch, keys=watch.keys, backends=watch, health=NoBook(), notebook=NoBook()
+        )
         try:
-            return Outcome(reply=await run_call(call, ports), first_token=watch.first_token)
+            return Outcome(reply=await run_call(call, ports), first_token=watch.first_token, result=watch.result)
         except CallFailed as error:
-            return Outcome(failure=error.failure, facts=watch.facts, first_token=watch.first_token)
+            return Outcome(None, error.failure, watch.facts, watch.first_token, watch.result)
 
     def _backend_for(self, endpoint: Endpoint) -> Listening:
         known = next((backend for backend in self._backends if backend.endpoint == endpoint), None)
@@ -82,8 +101,12 @@ class Listening(Backend):
         super().__init__(inner.endpoint)
         self._inner = inner
         self.facts: ErrorFacts | None = None
+        #: What is sent in the place of what it is given, with the key of that.
+        self.exact: ModelRequest | None = None
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Delta]:
+        if self.exact is not None:
+            request = replace(self.exact, secret=request.secret)
         try:
             async with aclosing(self._inner.stream(request)) as deltas:
                 async for delta in deltas:
@@ -105,9 +128,12 @@ class _Watch:
         deadline: float,
         backend_for: Callable[[Endpoint], Listening],
         on_first_token: Callable[[], None],
+        exact: ModelRequest | None = None,
     ) -> None:
         self.first_token: float | None = None
-        self._secret = secret
+        self.result: AttemptResult | None = None
+        self.keys = OneKey(secret)
+        self._exact = exact
         self._deadline = deadline
         self._backend_for = backend_for
         self._on_first_token = on_first_token
@@ -131,16 +157,19 @@ class _Watch:
         self._used = True
         return 1
 
+    def count(self, kind: ErrorKind) -> int:
+        return 1
+
     # -- the sink
 
     def delta(self, delta: Delta) -> None:
-        if self.first_token is None and not isinstance(delta, UsageDelta):
+        if self.first_token is None and not isinstance(delta, Head | UsageDelta):
             self.first_token = self._clock() - self._began
             self._on_first_token()
 
     def notice(self, notice: Notice) -> None: ...
 
-    def withdraw(self) -> None: ...
+    async def withdraw(self) -> None: ...
 
     # -- the ledger
 
@@ -149,19 +178,32 @@ class _Watch:
 
     async def call_ended(self, call_id: int, failure: Failure | None) -> None: ...
 
-    async def attempt_started(self, call_id: int, number: int, model: ModelSpec, secret: Secret) -> int:
+    async def attempt_started(
+        self, call_id: int, number: int, model: ModelSpec, secret: Secret, request: ModelRequest
+    ) -> int:
         return 0
 
-    async def attempt_ended(self, attempt_id: int, result: AttemptResult) -> None: ...
+    async def attempt_ended(self, attempt_id: int, result: AttemptResult) -> None:
+        self.result = result
 
-    # -- keys and backends
-
-    async def pick(self, model: ModelSpec, avoid: frozenset[int]) -> Secret | None:
-        return None if self._secret.id is not None and self._secret.id in avoid else self._secret
-
-    async def report(self, secret: Secret, failure: Failure | None) -> None: ...
+    # -- backends
 
     def get(self, endpoint: Endpoint) -> Backend:
         self._asked = self._backend_for(endpoint)
-        self._asked.facts = None
+        self._asked.facts, self._asked.exact = None, self._exact
         return self._asked
+
+
+class OneKey:
+    """A pool of one key, which is never benched: whether it works is the question."""
+
+    def __init__(self, secret: Secret) -> None:
+        self._secret = secret
+
+    async def pick(self, model: ModelSpec, avoid: frozenset[int]) -> Secret | Benched:
+        is_left = self._secret.id is None or self._secret.id not in avoid
+        return self._secret if is_left else Benched(ErrorKind.AUTH, None)
+
+    async def report(
+        self, model: ModelSpec, secret: Secret, failure: Failure | None, headers: Mapping[str, str]
+    ) -> None: ...

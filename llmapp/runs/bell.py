@@ -85,7 +85,8 @@ class Tail:
     def _main(self) -> None:
         while not self._over:
             try:
-                with connection.wrap_database_errors, away.watched(answers=False):
+                # The driver's own errors have to be Django's by the time that they are looked at.
+                with away.watched(answers=False), connection.wrap_database_errors:
                     self._follow()
             except Exception as error:
                 self.works = False

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 
 from django.db.models import QuerySet
 
@@ -31,10 +32,11 @@ logger = logging.getLogger("llmapp.runs")
 
 #: Seconds after which a reader that heard nothing reads the log by itself: a lost bell costs no more.
 SLOW_POLL = 2.0
-#: Entries that are kept for one reader. One that reads more slowly is sent back to the log.
-BUFFER = 1000
+#: Entries, and characters of them, that are kept for one reader. One that reads more slowly is sent back to the log.
+BUFFER, BUFFER_SIZE = 1000, 128_000
 #: Seconds after which a reader of announcements looks by itself; before that it is woken, each `SLOW_POLL` at most.
 LONG = 60.0
+#: Entries that are read at once; a reader holds at most `BUFFER_SIZE` characters of them, and an entry.
 PAGE = 500
 #: Seconds for which the log is followed when the last reader is gone: to begin again would keep the next one waiting.
 LINGER = 30.0
@@ -60,6 +62,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._news: deque[News] = deque()
+        self._size = 0
         #: What a reader of announcements was told last, by run.
         self.known: dict[uuid.UUID, Announcement] = {}
         self._loop = asyncio.get_running_loop()
@@ -70,9 +73,10 @@ class Inbox:
         self._timer: asyncio.TimerHandle | None = None
 
     def put(self, news: News) -> None:
-        if len(self._news) >= BUFFER:
-            self._news.clear()
+        if len(self._news) >= BUFFER or self._size >= BUFFER_SIZE:
+            self._clear()
         self._news.append(news)
+        self._size += len(news.data)
         self.wake()
 
     async def take(self, seconds: float) -> list[News]:
@@ -87,8 +91,12 @@ class Inbox:
             finally:
                 self._waiter = None
         news = list(self._news)
-        self._news.clear()
+        self._clear()
         return news
+
+    def _clear(self) -> None:
+        self._news.clear()
+        self._size = 0
 
     def close(self) -> None:
         if self._timer is not None:
@@ -133,7 +141,9 @@ class Hub:
     async def stream(self, run_pk: uuid.UUID, after: int = 0) -> AsyncIterator[tuple[int, str]]:
         """Yield (seq, JSON text) of a run from `after` on; ends behind the terminal event.
 
-        It also ends when the run is deleted.
+        It also ends when the run is deleted. Who has more than the log has, after a crash of the database, gets a
+        `llmapp.reload` with seq 0, and the log from its start. Of a log with a hole comes what is before it, and once
+        the run has ended, the thread as it is and the end.
         """
         async with aclosing(self.stream_with_ticks(run_pk, after, SLOW_POLL)) as events:
             async for event in events:
@@ -144,30 +154,44 @@ class Hub:
         self, run_pk: uuid.UUID, after: int, tick: float
     ) -> AsyncGenerator[tuple[int, str] | None]:
         """Like `stream`, and yield None whenever nothing came for `tick` seconds."""
+        held, outages, said = "", away.database.times, False
         with self._subscribed(self._runs, run_pk) as inbox:
             await self._follow_the_log()
             while True:
-                reading = asyncio.ensure_future(self._threads.patiently(_read, run_pk, after))
+                # After an outage it is seen whether what the reader has is still in the log.
+                doubted, outages = held if outages != away.database.times else "", away.database.times
+                reading = asyncio.ensure_future(self._threads.patiently(read, run_pk, after, doubted))
                 try:
                     while not (await asyncio.wait({reading}, timeout=tick))[0]:
                         yield None
                 finally:
                     reading.cancel()
-                rows, over = reading.result()
-                for after, status, data in rows:
-                    yield after, data
+                page = reading.result()
+                for after, status, held in page.rows:
+                    yield after, held
                     if status in run_state.ENDS:
                         return
-                if over:
+                if page.over:
                     return
-                if len(rows) >= PAGE:
+                if page.more:
+                    continue
+                if page.torn:
+                    if not said:
+                        said = True
+                        text = f"the log of run {run_pk} has a hole after {after}"
+                        logger.warning("%s", text, extra={"action": "log_torn", "run": str(run_pk)})
+                    # What follows does not continue what the reader has. The end will come, and be told.
+                    await asyncio.sleep(tick)
+                    yield None
                     continue
                 async with aclosing(self._live(inbox, after, tick)) as live:
                     async for item in live:
+                        if outages != away.database.times:
+                            break
                         if item is None:
                             yield None
                             continue
-                        after = item.seq
+                        after, held = item.seq, item.data
                         yield item.seq, item.data
                         if item.status in run_state.ENDS:
                             return
@@ -336,22 +360,78 @@ def get_hub() -> Hub:
 # --- in database threads --------------------------------------------------------------------
 
 
-def _read(run_pk: uuid.UUID, after: int) -> tuple[list[tuple[int, str, str]], bool]:
-    """Return entries after `after`, and whether there can be no more of them."""
-    rows = log.read(run_pk, after, PAGE)
-    if rows and rows[0][0] == after + 1 and rows[-1][1] not in run_state.ENDS:
-        return rows, False
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What comes next in a log. `over`: there can be no more. `torn`: more is there, but not what is next.
+
+    `more`: there is something to be read at once.
+    """
+
+    rows: list[tuple[int, str, str]]
+    more: bool = False
+    over: bool = False
+    torn: bool = False
+
+
+def read(run_pk: uuid.UUID, after: int, held: str = "") -> Page:
+    """Return the entries that follow `after`, where the reader has `held`. Without it, the reader is believed.
+
+    Calls the database.
+    """
+    if held and (there := log.read(run_pk, after - 1, 1)) and there[0] != (after, there[0][1], held):
+        return _from_the_start(run_pk)
+    found = log.read(run_pk, after, PAGE)
+    if rows := _unbroken(found, after):
+        return _page(rows, found)
+    # Before the run, whose log goes with it when it is deleted.
+    last = log.last_seq(run_pk)
     run = Run.objects.filter(pk=run_pk).select_related("conversation").first()
+    # Once more: what was written until the run was as we know it now.
+    found = log.read(run_pk, after, PAGE)
     if run is None:
-        return rows, True
+        return Page(found, over=True)
     if run.compacted_at is not None:
-        return _with_snapshot(run, rows, after), True
-    if not rows and not run.active:
-        # The reader has the end already; or it has more than the log, whose last rows were lost or deleted:
-        # then it gets the thread as it is, and nobody waits for ever.
-        ended = log.read(run_pk, after - 1, 1)
-        return ([] if ended and ended[0][1] in run_state.ENDS else _made_up_end(run, after)), True
-    return rows, False
+        return Page(_with_snapshot(run, found, after), over=True)
+    if rows := _unbroken(found, after):
+        return _page(rows, found)
+    if run.status in run_state.ENDS:
+        return Page(_what_is_left(run, after), over=True)
+    if not found and last < after:
+        return _from_the_start(run_pk)
+    return Page([], torn=bool(found))
+
+
+def _page(rows: list[tuple[int, str, str]], found: list[tuple[int, str, str]]) -> Page:
+    """Return as much of these rows as a reader may hold at a time. What was found behind them, it reads next."""
+    kept = _cut(rows)
+    return Page(kept, more=len(kept) < len(found) or len(found) >= PAGE)
+
+
+def _from_the_start(run_pk: uuid.UUID) -> Page:
+    found = log.read(run_pk, 0, PAGE)
+    page = _page(_unbroken(found, 0), found)
+    return Page([(0, "", log.encode(ev.custom("llmapp.reload"))), *page.rows], more=page.more)
+
+
+def _unbroken(rows: list[tuple[int, str, str]], after: int) -> list[tuple[int, str, str]]:
+    """Return the rows up to the first hole."""
+    return [row for seq, row in enumerate(rows, after + 1) if row[0] == seq]
+
+
+def _what_is_left(run: Run, after: int) -> list[tuple[int, str, str]]:
+    """Return how an ended run is told to a reader whom its log does not lead to the end."""
+    last = log.read(run.pk, max(log.last_seq(run.pk), after) - 1, 1)
+    if not last or last[0][1] not in run_state.ENDS:
+        # Its last rows were lost or deleted: then it gets the thread as it is, and nobody waits for ever.
+        return _made_up_end(run, after)
+    # Either the reader has the end already, or rows before the end were lost.
+    return [(last[0][0] - 1, "", _snapshot(run)), last[0]] if last[0][0] > after else []
+
+
+def _cut(rows: list[tuple[int, str, str]]) -> list[tuple[int, str, str]]:
+    """Return as many of these as one reader may hold."""
+    sizes = accumulate(len(data) for _seq, _status, data in rows)
+    return rows[: next((number for number, size in enumerate(sizes, start=1) if size >= BUFFER_SIZE), len(rows))]
 
 
 def _with_snapshot(run: Run, rows: list[tuple[int, str, str]], after: int) -> list[tuple[int, str, str]]:

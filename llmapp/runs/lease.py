@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Q, QuerySet
@@ -25,21 +26,24 @@ from llmapp.conf import app_settings
 from llmapp.core import events as ev
 from llmapp.core import run_state
 from llmapp.core.errors import ErrorKind
+from llmapp.core.fitness import Reason
 from llmapp.core.run_state import RunStatus, Trigger
 from llmapp.models import Run, Worker
+from llmapp.signals import run_started, send_on_commit
 
-from . import log, thread
+from . import away, journal, log, records
 from .clock import as_moment, db_now, now_sql
-from .endings import end_run, requeue, withdrawal
-
-logger = logging.getLogger("llmapp.runs")
-
+from .endings import end_run, requeue, settle, withdrawal
 
 #: Seconds that a run may take at most, whatever its agent says: a day.
 LONGEST = 86_400
 
 #: What is read with a run that is claimed: all that its briefing needs beside the messages.
 WITH_A_RUN = ("conversation", "agent__model__provider", "message")
+
+#: PostgreSQL ends a transaction in which nothing is said for so long: its process is paused, or cut off, and all who
+#: have to take over from it would wait for its locks. For the rest of one transaction only.
+_PATIENCE_OF_LOCKS = "set_config('idle_in_transaction_session_timeout', %s, true)"
 
 #: The reason that is no trouble.
 WORKER_STOPPED = "worker_stopped"
@@ -62,7 +66,9 @@ class Claim:
     now: datetime
 
 
-def register(concurrency: int, versions: dict[str, str]) -> Worker:
+def register(
+    concurrency: int, versions: dict[str, str], setup: dict[str, Any] | None = None, unfit: list[Reason] | None = None
+) -> Worker:
     """Make a row, and so a lease, for this process."""
     now = db_now()
     return Worker.objects.create(
@@ -70,44 +76,77 @@ def register(concurrency: int, versions: dict[str, str]) -> Worker:
         pid=os.getpid(),
         concurrency=concurrency,
         versions={**versions, "process": process_identity(os.getpid())},
+        setup=setup or {},
+        unfit=unfit or [],
         started_at=now,
         heartbeat_at=now,
         lease_until=now + timedelta(seconds=app_settings.LEASE_SECONDS),
     )
 
 
-def beat(worker_id: uuid.UUID, hears: bool = True) -> bool:
-    """Renew the lease. False: it was revoked, and never comes back.
+def beat(worker_id: uuid.UUID, hears: bool = True, what_is_open: dict[str, Any] | None = None) -> bool:
+    """Renew the lease, and write what is open. False: it was revoked, and never comes back.
 
     A worker that does not hear its broker keeps its runs, and is said to be away: it would get no new ones.
     """
     now = db_now()
     until = now + timedelta(seconds=app_settings.LEASE_SECONDS)
     mine = Worker.objects.filter(pk=worker_id, revoked_at=None)
-    return mine.update(lease_until=until, **({"heartbeat_at": now} if hears else {})) == 1
+    said = {"lease_until": until, "open": what_is_open or {}, **({"heartbeat_at": now} if hears else {})}
+    with away.watched(writes=True):
+        return mine.update(**said) == 1
 
 
 def fence(worker_id: uuid.UUID) -> datetime:
     """Hold the lease for the rest of this transaction, or raise `LeaseLost`. Returns the database's time.
 
-    On Postgres the share lock makes a revocation wait for the commit; on SQLite writers come one by
-    one anyway.
+    On Postgres the share lock makes a revocation wait for the commit, at most until the lease has run out; on SQLite
+    writers come one by one anyway.
     """
     table = connection.ops.quote_name(Worker._meta.db_table)
+    limit = f", {_PATIENCE_OF_LOCKS}" if connection.vendor == "postgresql" else ""
     lock = " FOR SHARE" if connection.vendor == "postgresql" else ""
     key = Worker._meta.pk.get_db_prep_value(worker_id, connection)
     with connection.cursor() as cursor:
         now = now_sql().replace("%", "%%")
-        cursor.execute(f"SELECT revoked_at, {now} FROM {table} WHERE id = %s{lock}", [key])
+        params = [_lease_in_ms(), key] if limit else [key]
+        cursor.execute(f"SELECT revoked_at, {now}{limit} FROM {table} WHERE id = %s{lock}", params)
         row = cursor.fetchone()
     if row is None or row[0] is not None:
         raise LeaseLost
     return as_moment(row[1])
 
 
-def live_workers() -> QuerySet[Worker]:
-    """Return the workers that hold a lease now."""
+def held(run_id: uuid.UUID, worker_id: uuid.UUID) -> QuerySet[Run]:
+    """Return the run, if this worker holds it. Who takes it away locks the row, and so waits for who has it."""
+    return Run.objects.filter(pk=run_id, worker_id=worker_id, status=RunStatus.IN_PROGRESS)
+
+
+def hold(run_id: uuid.UUID, worker_id: uuid.UUID) -> None:
+    """Keep a run for the rest of this transaction, or raise `LeaseLost`."""
+    if held(run_id, worker_id).select_for_update(of=("self",)).values_list("pk").first() is None:
+        raise LeaseLost
+
+
+def _lease_in_ms() -> str:
+    return str(round(app_settings.LEASE_SECONDS * 1000))
+
+
+def _let_go_in_time() -> None:
+    """See to it that this transaction, whatever it locks, keeps nobody waiting for longer than a lease."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT {_PATIENCE_OF_LOCKS}", [_lease_in_ms()])
+
+
+def registered_workers() -> QuerySet[Worker]:
+    """Return the workers that hold a lease now, those too that take no runs."""
     return Worker.objects.filter(revoked_at=None, stopped_at=None, lease_until__gt=db_now())
+
+
+def live_workers() -> QuerySet[Worker]:
+    """Return the workers that hold a lease now and take runs."""
+    return registered_workers().filter(unfit=[])
 
 
 def present_workers() -> QuerySet[Worker]:
@@ -128,7 +167,7 @@ def claim(run_id: uuid.UUID, worker_id: uuid.UUID) -> Claim | None:
         run.status = run_state.after(run.status, Trigger.CLAIM)
         run.worker_id = worker_id
         run.executions += 1
-        if run.started_at is None:
+        if is_first := run.started_at is None:
             run.started_at = now
             run.run_until = now + timedelta(seconds=min(run.timeout, LONGEST))
         run.save(update_fields=["status", "worker", "executions", "started_at", "run_until"])
@@ -136,11 +175,11 @@ def claim(run_id: uuid.UUID, worker_id: uuid.UUID) -> Claim | None:
         last = log.last_seq(run_id)
         # A run that was never begun has only its beginning in the log.
         if last > 1 and (transcript := log.transcript(run_id)).steps:
-            events += withdrawal(run, transcript, thread.snapshot(run.message_id))
+            events += withdrawal(run, transcript)
         seq = log.append(run_id, events, after=last, now=now)
-    logger.info(
-        "run %s claimed", run_id, extra={"action": "run_claimed", "run": str(run_id), "execution": run.executions}
-    )
+        records.run_changed(run, "run_claimed", "claimed", worker=worker_id, execution=run.executions)
+        if is_first:
+            send_on_commit(run_started, Run, run_id=run.pk)
     return Claim(run, seq, now)
 
 
@@ -150,21 +189,50 @@ def revoke(worker_id: uuid.UUID, reason: str) -> list[uuid.UUID]:
     Runs whose time is over, that were asked to stop, or that had their last execution, end here.
     """
     with transaction.atomic():
+        _let_go_in_time()
         now = db_now()
+        runs = Run.objects.select_for_update(of=("self",)).select_related("conversation").filter(worker_id=worker_id)
         if not Worker.objects.filter(pk=worker_id, revoked_at=None).update(revoked_at=now):
-            return []
+            # Only what could not be taken away the first time.
+            return _take_all_away(runs, now, reason)
         level = logging.INFO if reason == WORKER_STOPPED else logging.WARNING
-        logger.log(level, "lease of worker %s revoked: %s", worker_id, reason, extra={"action": "lease_revoked"})
-        runs = Run.objects.select_for_update(of=("self",)).select_related("conversation")
-        return [run.pk for run in runs.filter(worker_id=worker_id) if _take_away(run, now, reason)]
+        text = f"lease of worker {worker_id} revoked: {reason}"
+        records.write_on_commit(records.runs, level, "lease_revoked", text, worker=worker_id, reason=reason)
+        return _take_all_away(runs, now, reason)
+
+
+def _take_all_away(runs: QuerySet[Run], now: datetime, reason: str) -> list[uuid.UUID]:
+    """Take each of these away, whatever becomes of the others. Returns those that are queued again."""
+    return [run.pk for run in runs if _take_away_or_end(run, now, reason)]
+
+
+def _take_away_or_end(run: Run, now: datetime, reason: str) -> bool:
+    """Queue a run again, or end it; say whether it is queued. One that makes that impossible ends all the same."""
+    try:
+        with transaction.atomic():
+            return _take_away(run, now, reason)
+    except Exception as error:
+        if away.is_away(error):
+            raise
+        about = {"action": "run_not_ended", "run": str(run.pk)}
+        records.runs.exception("run %s could not be taken away; it fails", run.pk, extra=about)
+    with transaction.atomic():
+        fresh = Run.objects.select_related("conversation").get(pk=run.pk)
+        log.append(fresh.pk, [settle(fresh, Trigger.FAIL, ErrorKind.SERVER_ERROR)])
+    return False
 
 
 def _take_away(run: Run, now: datetime, reason: str) -> bool:
     """Queue a run of a dead worker again, or end it; say whether it is queued."""
+    transcript = log.transcript(run.pk)
+    if (over := journal.conclusion(run, transcript)) is not None:
+        # Its answer was finished: nobody has to ask for it again.
+        end_run(run, over.trigger, over.kind, over.facts)
+        return False
     if run.stop_requested_at is not None:
         end_run(run, Trigger.CANCEL)
         return False
-    shown = log.transcript(run.pk).text_was_shown
+    shown = transcript.text_was_shown
     if run.run_until is not None and run.run_until <= now:
         end_run(run, run_state.when_it_breaks(shown), ErrorKind.TIMEOUT)
         return False
@@ -186,10 +254,11 @@ def give_up(worker_id: uuid.UUID, run_ids: list[uuid.UUID]) -> list[uuid.UUID]:
     """Let go of runs that this worker holds and does not execute. Returns those that are queued again."""
     with transaction.atomic():
         now = fence(worker_id)
-        logger.warning("runs that were dropped go back: %s", run_ids, extra={"action": "runs_given_up"})
+        text = f"runs that were dropped go back: {', '.join(map(str, run_ids))}"
+        records.write_on_commit(records.runs, logging.WARNING, "runs_given_up", text, worker=worker_id)
         runs = Run.objects.select_for_update(of=("self",)).select_related("conversation")
         mine = runs.filter(pk__in=run_ids, worker_id=worker_id, status=RunStatus.IN_PROGRESS)
-        return [run.pk for run in mine if _take_away(run, now, "run_dropped")]
+        return _take_all_away(mine, now, "run_dropped")
 
 
 def stopped(worker_id: uuid.UUID) -> list[uuid.UUID]:

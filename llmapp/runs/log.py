@@ -8,6 +8,7 @@ or, while nobody holds one, whoever has locked its row (`runs.actions`).
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from llmapp.core.transcript import Transcript
 from llmapp.models import Run, RunEvent, Worker
 
 from .clock import db_now
+
+logger = logging.getLogger("llmapp.runs")
 
 #: Rows of one INSERT: five parameters each, far below what SQLite and Postgres allow.
 CHUNK = 500
@@ -152,6 +155,13 @@ def read(run_id: uuid.UUID, after: int = 0, limit: int = 500) -> list[tuple[int,
 
 
 def transcript(run_id: uuid.UUID) -> Transcript:
-    """Fold the whole log of a run."""
-    rows = RunEvent.objects.filter(run_id=run_id).order_by("seq").values_list("data", flat=True)
-    return Transcript(json.loads(data) for data in rows.iterator(chunk_size=1000))
+    """Fold the whole log of a run. What cannot be read is left out: a run must be able to end all the same."""
+    rows = RunEvent.objects.filter(run_id=run_id).order_by("seq").values_list("seq", "data")
+    folded = Transcript()
+    for seq, data in rows.iterator(chunk_size=1000):
+        try:
+            folded.apply(json.loads(data))
+        except (LookupError, TypeError, ValueError, AttributeError):
+            text = f"entry {seq} of the log of run {run_id} cannot be read"
+            logger.warning("%s", text, extra={"action": "entry_unreadable", "run": str(run_id)})
+    return folded

@@ -39,30 +39,27 @@ class Presenter:
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
-        self._message_id = ""
-        self._reset()
-
-    def _reset(self) -> None:
-        self._pending: list[str] = []
-        self._blocks: list[Block] = []
-        self._stream = MarkdownStream()
-        self._seconds = 0.0
-        self._news = asyncio.Event()
-        self._ended = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._current: _Rendering | None = None
+        self._abandoned: list[_Rendering] = []
 
     def watch(self, event: Event) -> None:
         """Take note of an event that was just emitted."""
-        if event["type"] == ev.TEXT_MESSAGE_START:
-            # An earlier message of the run, if it was not finished, is rendered from its text in the end.
-            self._ended.set()
-            self._news.set()
-            self._reset()
-            self._message_id = event["messageId"]
-            self._task = asyncio.get_running_loop().create_task(self._keep_rendering())
-        elif event["type"] == ev.TEXT_MESSAGE_CONTENT:
-            self._pending.append(event["delta"])
-            self._news.set()
+        match event["type"]:
+            case ev.TEXT_MESSAGE_START:
+                # An earlier message of the run, if it was not finished, is rendered from its text in the end.
+                self._abandon()
+                self._current = _Rendering(self._emit, event["messageId"])
+            case ev.TEXT_MESSAGE_CONTENT if self._current is not None:
+                self._current.add(event["delta"])
+            case ev.MESSAGES_SNAPSHOT:
+                # What was said is withdrawn: nothing of it is shown after that.
+                self._abandon()
+
+    def _abandon(self) -> None:
+        if self._current is not None:
+            self._current.abandon()
+            self._abandoned.append(self._current)
+            self._current = None
 
     async def finish(self) -> str:
         """Render what is left of the current message, and return the whole of it as HTML.
@@ -70,8 +67,41 @@ class Presenter:
         Growing blocks and one full rendering are compared; where they differ the full one wins.
         """
         await self.stop()
-        if not self._message_id:
-            return ""
+        return "" if self._current is None else await self._current.finish()
+
+    async def stop(self) -> None:
+        """End the rendering at intervals. What it is doing in a thread is waited for: the stream has one user."""
+        renderings, self._abandoned = [*self._abandoned, *filter(None, [self._current])], []
+        for rendering in renderings:
+            await rendering.stop()
+
+
+class _Rendering:
+    """One message on its way to HTML."""
+
+    def __init__(self, emit: Emit, message_id: str) -> None:
+        self._emit = emit
+        self._message_id = message_id
+        self._pending: list[str] = []
+        self._blocks: list[Block] = []
+        self._stream = MarkdownStream()
+        self._seconds = 0.0
+        self._is_abandoned = False
+        self._news = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._task: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._keep_rendering())
+
+    def add(self, text: str) -> None:
+        self._pending.append(text)
+        self._news.set()
+
+    def abandon(self) -> None:
+        """Send nothing more."""
+        self._is_abandoned = True
+        self._ended.set()
+        self._news.set()
+
+    async def finish(self) -> str:
         text, self._pending = "".join(self._pending), []
         blocks, html = await asyncio.to_thread(self._render_rest, text)
         self._send(blocks)
@@ -84,7 +114,6 @@ class Presenter:
         return blocks, render(self._stream.text)
 
     async def stop(self) -> None:
-        """End the rendering at intervals. What it is doing in a thread is waited for: the stream has one user."""
         if self._task is not None:
             self._ended.set()
             self._news.set()
@@ -111,6 +140,8 @@ class Presenter:
             blocks, open_block = self._feed_and_open(text)
         else:
             blocks, open_block = await asyncio.to_thread(self._feed_and_open, text)
+        if self._is_abandoned:
+            return
         self._send(blocks)
         if open_block is not None:
             self._send_one(open_block)

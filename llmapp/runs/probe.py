@@ -15,7 +15,7 @@ from typing import Any
 from celery import current_app
 from django.db import transaction
 
-from llmapp.models import LanguageModel, Probe, Provider
+from llmapp.models import Attempt, LanguageModel, Probe, Provider
 
 from .clock import db_now
 from .queue import QUEUE
@@ -57,12 +57,23 @@ def start(provider: Provider, model: LanguageModel | None = None, asked_by: Any 
 
     With a `model` it is a check of what that can do, without one a test of the provider's connection.
     """
+    kind = Probe.Kind.CONNECTION if model is None else Probe.Kind.MODEL
+    return _start(asked_by, kind=kind, provider=provider, model=model, attempt=None)
+
+
+def start_again(attempt: Attempt, asked_by: Any = None) -> Probe:
+    """Let a worker send the request of an attempt once more. Its model has to be there."""
+    assert attempt.model is not None
+    subject = {"provider": attempt.model.provider, "model": attempt.model, "attempt": attempt}
+    return _start(asked_by, kind=Probe.Kind.REQUEST, **subject)
+
+
+def _start(asked_by: Any, **subject: Any) -> Probe:
     now = db_now()
     fresh = Probe.objects.filter(ended_at=None, created_at__gt=now - timedelta(seconds=LIMIT))
-    if (going_on := fresh.filter(provider=provider, model=model).first()) is not None:
+    if (going_on := fresh.filter(**subject).first()) is not None:
         return going_on
-    kind = Probe.Kind.CONNECTION if model is None else Probe.Kind.MODEL
-    probe = Probe.objects.create(kind=kind, provider=provider, model=model, asked_by=asked_by, created_at=now)
+    probe = Probe.objects.create(asked_by=asked_by, created_at=now, **subject)
     transaction.on_commit(lambda: enqueue(probe.pk))
     return probe
 
@@ -81,11 +92,15 @@ def claim(id: uuid.UUID) -> Probe | None:
     """Take a probe. None: somebody else has it, or it is gone."""
     if not Probe.objects.filter(pk=id, started_at=None, ended_at=None).update(started_at=db_now()):
         return None
-    return Probe.objects.select_related("provider", "model__provider").get(pk=id)
+    return Probe.objects.select_related("provider", "model__provider", "attempt").get(pk=id)
 
 
 def write(id: uuid.UUID, stages: list[Stage]) -> None:
     Probe.objects.filter(pk=id, ended_at=None).update(stages=[stage.to_dict() for stage in stages])
+
+
+def keep_outcome(id: uuid.UUID, outcome: Mapping[str, Any]) -> None:
+    Probe.objects.filter(pk=id, ended_at=None).update(outcome=dict(outcome))
 
 
 def finish(id: uuid.UUID, passed: bool, stages: list[Stage]) -> None:

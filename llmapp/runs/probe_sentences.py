@@ -21,6 +21,7 @@ TITLES: dict[str, Promise] = {
     "answer": gettext_lazy("The model answers"),
     "end": gettext_lazy("The answer ends properly"),
     "key": gettext_lazy("Signed in with a further key"),
+    "again": gettext_lazy("The request is sent again"),
     "stream": gettext_lazy("Streaming"),
     "tools": gettext_lazy("Tools"),
     "streamed_tools": gettext_lazy("Tools while streaming"),
@@ -94,6 +95,8 @@ SENTENCES: dict[str, Promise] = {
     "not_supported": gettext_lazy("Not supported."),
     "unclear": gettext_lazy("Accepted, but not made use of."),
     "not_found_out": gettext_lazy("Could not be found out."),
+    # a request that is sent again
+    "messages_gone": gettext_lazy("Messages of this request are not stored any more: it cannot be sent again."),
     # ourselves
     "no_broker": gettext_lazy("The broker did not take the test: is it running, and is CELERY_BROKER_URL right?"),
     "took_too_long": gettext_lazy("The test took too long as a whole and was given up."),
@@ -104,6 +107,7 @@ STANDINGS: dict[str, Promise] = {
     "waiting": gettext_lazy("Waiting for a worker …"),
     "running": gettext_lazy("Being tested …"),
     "passed": gettext_lazy("All is well."),
+    "answered": gettext_lazy("The model answered. Nothing of the conversation was changed."),
     # No more could be tested without a model: neither the key nor an answer.
     "way_clear": gettext_lazy(
         "The provider can be reached. Whether it takes the key is not tested: add a model first."

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from llmapp.backends import UnknownBackend, backend_class, reach
@@ -19,13 +17,16 @@ from llmapp.calls.base import ModelSpec
 from llmapp.conf import app_settings
 from llmapp.core.messages import ChatMessage, Role
 from llmapp.encryption import Undecipherable
-from llmapp.models import Credential, LanguageModel, Probe
+from llmapp.models import Probe
 
 from . import features, probe
 from .asking import Asker, Outcome
-from .briefing import endpoint_of, model_of
-from .probe import FAILED, OK, SKIPPED, Stage
+from .keys import use_again
+from .probe import FAILED, OK, Stage
+from .probe_report import Failed, Report
+from .probe_subject import Key, Subject, subject_of
 from .probe_verdict import judge
+from .resending import send_again
 from .threads import DatabaseThreads
 
 logger = logging.getLogger("llmapp.runs")
@@ -37,59 +38,6 @@ QUESTION = (ChatMessage(Role.USER, "Answer with the single word: yes"),)
 FURTHER_KEYS = 5
 
 WAY, ANSWER = ("resolve", "connect", "tls"), ("sign_in", "answer", "end")
-
-Save = Callable[[list[Stage]], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    secret: Secret
-    hint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """What is tested. `model` is None for a provider without any; `keys` is empty for one that needs none."""
-
-    endpoint: Endpoint
-    model: ModelSpec | None
-    keys: tuple[Key, ...]
-    #: Whether what the model can do is wanted too.
-    in_depth: bool = False
-
-
-class Failed(Exception):
-    """A stage failed: those after it make no sense."""
-
-
-class Report:
-    """The stages as they are reached. Each change is saved, for whoever is watching."""
-
-    def __init__(self, save: Save) -> None:
-        self.stages: list[Stage] = []
-        self._save = save
-        self._clock = asyncio.get_running_loop().time
-        self._began = self._clock()
-
-    async def begin(self, name: str) -> None:
-        self.stages.append(Stage(name))
-        self._began = self._clock()
-        await self._save(self.stages)
-
-    async def end(self, state: str, code: str = "", detail: str = "", **values: Any) -> None:
-        stage = self.stages[-1]
-        stage.state, stage.code, stage.values, stage.detail = state, code, values, detail
-        stage.seconds = round(self._clock() - self._began, 3)
-        await self._save(self.stages)
-
-    async def fail(self, code: str, detail: str = "", **values: Any) -> None:
-        await self.end(FAILED, code, detail, **values)
-        raise Failed
-
-    async def skip(self, *names: str, code: str = "") -> None:
-        self.stages += [Stage(name, SKIPPED, code) for name in names]
-        await self._save(self.stages)
-
 
 # -- in a worker, or in a command
 
@@ -116,9 +64,11 @@ async def _carry_out(row: Probe) -> None:
         report = Report(save)
         passed, found = False, None
         try:
-            subject = await threads.call(subject_of, row)
             async with asyncio.timeout(probe.LIMIT):
-                passed, found = await examine(subject, report)
+                if row.kind == Probe.Kind.REQUEST:
+                    passed = await send_again(row, report, threads)
+                else:
+                    passed, found = await examine(await threads.call(subject_of, row), report)
         except Undecipherable:
             report.stages = [Stage("sign_in", FAILED, "undecipherable")]
         except TimeoutError:
@@ -126,6 +76,7 @@ async def _carry_out(row: Probe) -> None:
         await threads.call(probe.finish, row.pk, passed, report.stages)
         if found is not None and row.model_id is not None:
             await threads.call(features.store, row.model_id, found)
+        await threads.call(use_again, report.good_keys)
     finally:
         await asyncio.to_thread(threads.close)
 
@@ -133,28 +84,6 @@ async def _carry_out(row: Probe) -> None:
 async def _give_up(report: Report) -> None:
     if report.stages:
         report.stages[-1].state, report.stages[-1].code = FAILED, "took_too_long"
-
-
-def subject_of(row: Probe) -> Subject:
-    """Read what is to be tested. Raises `Undecipherable` when a key cannot be read."""
-    model = row.model or LanguageModel.objects.filter(provider=row.provider, enabled=True).order_by("pk").first()
-    if model is not None:
-        model.provider = row.provider
-    return Subject(
-        endpoint=endpoint_of(row.provider, 1),
-        model=None if model is None else model_of(model, 1),
-        keys=tuple(_keys(row.provider_id)),
-        in_depth=row.kind == Probe.Kind.MODEL,
-    )
-
-
-def _keys(provider_id: int) -> list[Key]:
-    keys = []
-    for credential in Credential.objects.filter(provider_id=provider_id, enabled=True):
-        secrets = credential.secrets()
-        secret = Secret(id=credential.pk, api_key=secrets.pop("api_key", ""), extra=secrets)
-        keys.append(Key(secret, credential.hint))
-    return keys
 
 
 # -- stage by stage
@@ -235,6 +164,7 @@ async def _ask(model: ModelSpec, key: Key, report: Report) -> None:
         await _say_why(model, key, outcome, report)
     if not began.is_set():
         await _signed_in(key, report)
+    report.took(key.secret)
     await _answered(outcome, report)
     await report.begin("end")
     await report.end(OK)
@@ -274,6 +204,7 @@ async def _try_key(model: ModelSpec, key: Key, report: Report) -> None:
     async with Asker(key.secret, _deadline()) as asker:
         outcome = await asker.ask(model, QUESTION)
     if outcome.reply is not None:
+        report.took(key.secret)
         await report.end(OK, "with_key" if key.hint else "", hint=key.hint)
         return
     verdict = _verdict(model, key, outcome)

@@ -1,27 +1,29 @@
 """Looks after runs that nobody looks after. Any process may call `sweep`; one at a time does it.
 
 Takes over the runs of dead workers, ends what is past its time, hands over again what the broker
-lost, and compacts the logs of runs that ended long ago. Deletes what visitors said long ago.
+lost, and compacts the logs of runs that ended long ago. Deletes what visitors said long ago, and what
+no longer says how models do.
 """
 
 from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db import DatabaseError, transaction
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from llmapp.conf import app_settings
 from llmapp.core import run_state
 from llmapp.core.errors import ErrorKind
 from llmapp.core.run_state import RunStatus
-from llmapp.models import Conversation, Duty, Run, RunEvent, Visitor, Worker
+from llmapp.models import Conversation, Duty, Run, RunEvent, Visitor, WebProcess, Worker
 from llmapp.models.runs import ACTIVE_RUNS
 
-from . import away, lease, log, queue
+from . import alarms, away, breakers, lease, log, queue
 from .actions import delete
 from .clock import db_now
 from .endings import end_run
@@ -29,6 +31,8 @@ from .endings import end_run
 logger = logging.getLogger("llmapp.runs")
 
 DUTY = "sweep"
+#: Of the interval, for how long a round keeps the duty: a little less than all of it, so that no round is left out.
+PART = 0.8
 #: Runs ended, handed over or compacted in one round: a round stays short.
 AT_ONCE = 50
 #: Seconds without a sweep after which the database is taken to have been away, for everybody.
@@ -45,11 +49,22 @@ CONVERSATIONS_AT_ONCE = 10
 
 def sweep() -> bool:
     """Do one round, unless another process did one a moment ago. Says whether it did."""
+    try:
+        return _sweep()
+    except DatabaseError as error:
+        if not away.is_locked(error):
+            raise
+        # Nobody can write, so nobody can be looked after; the next round comes all the same.
+        logger.warning("sweep: another process keeps the database locked", extra={"action": "database_locked"})
+        return False
+
+
+def _sweep() -> bool:
     now = db_now()
-    # A little less than the interval, so that rounds are not left out.
-    until = now + timedelta(seconds=app_settings.SWEEP_SECONDS * 0.8)
+    until = now + timedelta(seconds=app_settings.SWEEP_SECONDS * PART)
     if (pause := _take_duty(now, until)) is None:
         return False
+    away.writing.over()
     if pause > PAUSE:
         _let_everybody_come_back(now)
         return True
@@ -57,12 +72,23 @@ def sweep() -> bool:
         try:
             task(now)
         except Exception as error:
-            if away.is_away(error):
+            if away.is_away(error) or away.is_locked(error):
                 raise
             # One that fails must not keep the others from their work.
             logger.exception("sweep: %s failed", name, extra={"action": "sweep_failed"})
     _end_duty(until)
     return True
+
+
+@contextmanager
+def one_by_one(run_id: uuid.UUID) -> Iterator[None]:
+    """Keep a run that cannot be ended from keeping the others."""
+    try:
+        yield
+    except Exception as error:
+        if away.is_away(error):
+            raise
+        logger.exception("run %s cannot be ended", run_id, extra={"action": "run_not_ended", "run": str(run_id)})
 
 
 def _take_duty(now: datetime, until: datetime) -> timedelta | None:
@@ -90,12 +116,17 @@ def take_over_from_the_dead(now: datetime) -> None:
             _take_over(worker.pk, "lease_ran_out")
         elif lease.seen_dead(worker):
             _take_over(worker.pk, "worker_died")
+    left = Run.objects.filter(ACTIVE_RUNS, status=RunStatus.IN_PROGRESS, worker__revoked_at__isnull=False)
+    for worker_id in set(left.values_list("worker_id", flat=True)):
+        if worker_id is not None:
+            _take_over(worker_id, "lease_ran_out")
 
 
 def revoke_the_stuck(now: datetime) -> None:
     """A run that is past its timeout and its grace has a worker that does not end it: it loses its lease."""
     limit = now - timedelta(seconds=app_settings.GRACE_SECONDS)
     stuck = Run.objects.filter(ACTIVE_RUNS, status=RunStatus.IN_PROGRESS, run_until__lt=limit)
+    alarms.past_their_time(stuck.values_list("pk", "run_until"), now)
     for worker_id in stuck.values_list("worker_id", flat=True).distinct():
         if worker_id is not None:
             _take_over(worker_id, "run_past_its_time")
@@ -113,7 +144,7 @@ def end_what_waited_too_long(now: datetime) -> None:
     over = Q(started_at=None, queue_until__lt=now) | Q(run_until__lt=now)
     waiting = Run.objects.filter(ACTIVE_RUNS, over, status=RunStatus.QUEUED).values_list("pk", flat=True)
     for run_id in list(waiting[:AT_ONCE]):
-        with transaction.atomic():
+        with one_by_one(run_id), transaction.atomic():
             rows = Run.objects.select_for_update(of=("self",)).select_related("conversation")
             run = rows.filter(pk=run_id, status=RunStatus.QUEUED).first()
             if run is not None:
@@ -123,8 +154,10 @@ def end_what_waited_too_long(now: datetime) -> None:
 
 def hand_over_again(now: datetime) -> None:
     """Enqueue again what was queued a while ago, as far as there are free places for it."""
+    _hand_over_what_is_due(now)
     workers = lease.live_workers().values_list("concurrency", flat=True)
-    free = sum(workers) - Run.objects.filter(ACTIVE_RUNS, status=RunStatus.IN_PROGRESS).count()
+    taken = Run.objects.filter(ACTIVE_RUNS, status=RunStatus.IN_PROGRESS, worker__unfit=[])
+    free = sum(workers) - taken.count()
     if free <= 0:
         return
     before = now - timedelta(seconds=app_settings.REQUEUE_SECONDS)
@@ -133,6 +166,15 @@ def hand_over_again(now: datetime) -> None:
         ACTIVE_RUNS, due, Q(enqueued_at=None) | Q(enqueued_at__lt=before), status=RunStatus.QUEUED
     )
     for run_id in list(lost.order_by("created_at").values_list("pk", flat=True)[: min(free, AT_ONCE)]):
+        if not queue.enqueue(run_id):
+            return
+        Run.objects.filter(pk=run_id).update(enqueued_at=now)
+
+
+def _hand_over_what_is_due(now: datetime) -> None:
+    """Enqueue what had to wait until now, once, behind what the broker has: full workers are no reason."""
+    due = Run.objects.filter(ACTIVE_RUNS, status=RunStatus.QUEUED, not_before__lte=now, enqueued_at__lt=F("not_before"))
+    for run_id in list(due.order_by("not_before").values_list("pk", flat=True)[:AT_ONCE]):
         if not queue.enqueue(run_id):
             return
         Run.objects.filter(pk=run_id).update(enqueued_at=now)
@@ -180,6 +222,7 @@ def _left_by_visitors(before: datetime) -> QuerySet[Conversation]:
 def forget_workers(now: datetime) -> None:
     gone = Worker.objects.filter(revoked_at__lt=now - KEEP_WORKERS, runs=None)
     gone.delete()
+    WebProcess.objects.filter(heartbeat_at__lt=now - KEEP_WORKERS).delete()
 
 
 TASKS: dict[str, Callable[[datetime], None]] = {
@@ -191,4 +234,6 @@ TASKS: dict[str, Callable[[datetime], None]] = {
     "forget workers": forget_workers,
     "forget addresses": forget_addresses,
     "forget visitors": forget_visitors,
+    "watch": alarms.watch,
+    "forget observations": breakers.forget_observations,
 }

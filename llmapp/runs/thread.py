@@ -14,7 +14,7 @@ from django.db.models import QuerySet
 from django.db.models.expressions import RawSQL
 
 from llmapp.core.messages import ChatMessage, Role
-from llmapp.models import Message
+from llmapp.models import Message, Run, Turn
 
 #: `messages` and `questions` count from the leaf upwards, the row itself included.
 WALK = """
@@ -63,9 +63,22 @@ def in_order(nodes: Iterable[AnyNode], leaf_id: uuid.UUID | None) -> list[AnyNod
     return path[::-1]
 
 
+def tip(run: Run) -> uuid.UUID:
+    """Return the message from which a run goes on: that of its last finished turn, else the one that it answers."""
+    if not run.attempts_used:
+        return run.message_id
+    said = Turn.objects.filter(run=run, message__isnull=False).exclude(finish_reason="")
+    last = said.order_by("-number").values_list("message_id", flat=True).first()
+    return last or run.message_id
+
+
 def history(leaf_id: uuid.UUID | None) -> tuple[ChatMessage, ...]:
-    """Return what a model is told: the whole path. Empty answers are left out, for providers refuse them."""
-    return tuple(ChatMessage(Role(role), text) for role, text in _read(leaf_id, "role", "text") if text)
+    """Return what a model is told: the whole path. Empty answers are left out, for providers refuse them.
+
+    `ref` is the id of the message.
+    """
+    rows, to_uuid = _read(leaf_id, "id", "role", "text"), Message._meta.pk.to_python
+    return tuple(ChatMessage(Role(role), text, ref=str(to_uuid(id))) for id, role, text in rows if text)
 
 
 def snapshot(leaf_id: uuid.UUID | None) -> list[dict[str, Any]]:

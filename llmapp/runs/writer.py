@@ -6,7 +6,8 @@ process's lease (`lease.fence`), so a zombie writes nothing. A batch that fails 
 one bad run does not fail others.
 
 Deltas are written without waiting for the disk. The commit of a finished step or of an end waits for
-it, and so makes everything before it durable.
+it, and so makes everything before it durable. PostgreSQL may lose what did not wait when it crashes: the
+writer keeps that for a moment, and writes it once more under the same numbers.
 """
 
 from __future__ import annotations
@@ -17,16 +18,26 @@ import logging
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
-from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    connection,
+    transaction,
+)
+from django.db.models import Max
 
 from llmapp.core import events as ev
 from llmapp.core.events import Event
 from llmapp.core.transcript import Transcript
-from llmapp.models import Run
+from llmapp.models import Run, RunEvent
 
 from . import away, layer, lease, log
 from .bell import News
@@ -40,8 +51,20 @@ MAX_BATCH = 2000
 BUSY, LONGEST_PAUSE = 8, 0.01
 #: Between tries while the database is away, in seconds.
 RETRY = (0.05, 0.2, 0.5, 1.0)
+#: Seconds after which what was written is on the disk, though nobody waited for it. PostgreSQL's `wal_writer_delay` is
+#: 0.2 s by default and three of them are the longest; each heartbeat waits for all before it, too.
+ON_DISK_AFTER = 5.0
+#: Databases that may lose what did not wait. SQLite does so only with its whole machine, and us.
+MAY_LOSE = ("postgresql",)
 
 Step = Callable[[], Iterable[Event]]
+
+
+class LostByCrash(Exception):
+    """The database lost entries of this run that nobody has any more."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
 
 
 @dataclass(slots=True)
@@ -96,6 +119,9 @@ class LogWriter:
         self._seqs: dict[uuid.UUID, int] = {}
         #: Of each run, its conversation and what clients call it.
         self._names: dict[uuid.UUID, tuple[uuid.UUID, str]] = {}
+        #: What may not be on the disk yet, with the time at which it was written; and what is being written.
+        self._recent: deque[tuple[float, log.Row]] = deque()
+        self._on_its_way: list[log.Row] = []
         self._ringer = layer.Ringer() if layer.is_there() else None
         self._durable: bool | None = None
         self._closed = threading.Event()
@@ -193,9 +219,9 @@ class LogWriter:
         waits, unsure = iter(RETRY), False
         while True:
             try:
-                with away.watched():
+                with away.watched(writes=True):
                     # Before anything is written again: what is there already must not come twice.
-                    if not (unsure and self._arrived(batch)):
+                    if not (unsure and self._arrived(batch)) and batch:
                         self._wait_for_disk(any(item.step for item in batch))
                         self._write(batch)
                 return
@@ -204,7 +230,9 @@ class LogWriter:
                 if unsure and self._arrived(batch):
                     return
                 raise
-            except (OperationalError, InterfaceError) as error:
+            except (DatabaseError, InterfaceError) as error:
+                if not (away.is_away(error) or isinstance(error, OperationalError | InterfaceError)):
+                    raise
                 if not away.is_away(error):
                     logger.warning(
                         "the log could not be written: %s; trying again", error, extra={"action": "log_retry"}
@@ -217,26 +245,27 @@ class LogWriter:
 
     def _drop_connection(self) -> None:
         self._durable = None
-        with contextlib.suppress(OperationalError, InterfaceError):
+        with contextlib.suppress(OperationalError, InterfaceError, InternalError):
             connection.close()
 
     def _write(self, batch: list[_Item]) -> None:
         """Write a batch in one transaction, the lease held; then tell readers."""
         names, seqs = dict(self._names), dict(self._seqs)
         if _fits_one_statement(batch):
-            rows = _rows(batch, seqs)
+            rows = self._on_its_way = _rows(batch, seqs)
             news, calls, ringer = self._to_tell(rows, names)
             if not log.insert_under_lease(rows, self._worker_id, calls):
                 raise lease.LeaseLost
         else:
             with transaction.atomic():
                 now = lease.fence(self._worker_id)
-                rows = _rows(batch, seqs)
+                rows = self._on_its_way = _rows(batch, seqs)
                 log.insert(rows, now)
                 news, calls, ringer = self._to_tell(rows, names)
                 log.ring(calls)
         # Only those that are still open: a run may have been closed meanwhile.
         self._seqs.update({run_id: seq for run_id, seq in seqs.items() if run_id in self._seqs})
+        self._keep_for_a_moment()
         # Commit, then tell. Whatever fails from here on, it is in the log.
         if ringer is not None and not ringer.ring(news):
             self._ring_late(_first_seqs(news))
@@ -262,12 +291,58 @@ class LogWriter:
 
         It is one transaction, and nobody else writes for these runs: one newer entry proves it.
         """
-        last = {item.run_id: log.last_seq(item.run_id) for item in batch}
-        first = {id: self._seqs[id] + 1 for id, seq in last.items() if seq > self._seqs.get(id, seq)}
+        last = self._last_seqs()
+        self._write_again({id: seq for id, seq in last.items() if seq < self._seqs.get(id, seq)}, batch)
+        of_batch = {item.run_id for item in batch}
+        first = {id: self._seqs[id] + 1 for id in of_batch & last.keys() if last[id] > self._seqs.get(id, last[id])}
         if first:
             self._ring_late(first)
-        self._seqs.update({run_id: seq for run_id, seq in last.items() if run_id in self._seqs})
+            self._keep_for_a_moment()
+        self._seqs.update({run_id: last[run_id] for run_id in first if run_id in self._seqs})
         return bool(first)
+
+    def _last_seqs(self) -> dict[uuid.UUID, int]:
+        """Read anew where the logs of all our runs end."""
+        mine = list(self._seqs)
+        found = RunEvent.objects.filter(run__in=mine).order_by().values_list("run").annotate(last=Max("seq"))
+        return dict.fromkeys(mine, 0) | dict(found)
+
+    # --- a crash of the database ------------------------------------------------------------
+
+    def _keep_for_a_moment(self) -> None:
+        """Remember what was just written until it is certainly on the disk."""
+        if connection.vendor not in MAY_LOSE:
+            return
+        now = time.monotonic()
+        if self._durable:
+            # This commit waited for the disk, and with it for all before it.
+            self._recent.clear()
+        else:
+            self._recent.extend((now, row) for row in self._on_its_way)
+        while self._recent and now - self._recent[0][0] > ON_DISK_AFTER:
+            self._recent.popleft()
+
+    def _write_again(self, back: Mapping[uuid.UUID, int], batch: list[_Item]) -> None:
+        """Write once more what a crash has taken from the logs of these runs, of which it left so many entries.
+
+        The same entries get the same numbers, so that readers who have them already are right. A run of which we have
+        no longer all is let go: it is begun anew, and its text withdrawn. Its items are taken out of the batch.
+        """
+        if not back:
+            return
+        ours = [row for _at, row in self._recent if row[0] in back and row[1] > back[row[0]]]
+        lost = {id: list(range(seq + 1, self._seqs.get(id, seq) + 1)) for id, seq in back.items()}
+        whole = {id for id, seqs in lost.items() if _seqs_of(id, ours) == seqs}
+        with transaction.atomic():
+            now = lease.fence(self._worker_id)
+            log.insert([row for row in ours if row[0] in whole], now)
+            log.ring({id: seq + 1 for id, seq in back.items() if id in whole})
+        text = f"the database lost entries of {len(back)} runs; those of {len(whole)} were written again"
+        logger.warning("%s", text, extra={"action": "log_restored"})
+        for id in back.keys() - whole:
+            self._lose([item for item in batch if item.run_id == id], id, LostByCrash())
+            self.close_run(id)
+        batch[:] = [item for item in batch if item.run_id in self._seqs]
 
     def _wait_for_disk(self, durable: bool) -> None:
         """Choose, before a transaction, whether its commit waits for the disk."""
@@ -321,6 +396,10 @@ def _by_run(batch: Iterable[_Item]) -> dict[uuid.UUID, list[_Item]]:
     for item in batch:
         by_run.setdefault(item.run_id, []).append(item)
     return by_run
+
+
+def _seqs_of(run_id: uuid.UUID, rows: Iterable[log.Row]) -> list[int]:
+    return [seq for id, seq, _entry in rows if id == run_id]
 
 
 def _first_seqs(news: list[News]) -> dict[uuid.UUID, int]:

@@ -1,4 +1,4 @@
-"""What a person sees while the database is away: a sentence with status 503, not a stack trace."""
+"""What a person sees while the database is away or overrun: a sentence with status 503, not a stack trace."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ R = TypeVar("R", bound=HttpResponseBase)
 
 
 def or_away(view: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R | HttpResponse]]:
-    """Let an asynchronous view answer with the page while the database is away."""
+    """Let an asynchronous view answer with the page while the database is away or overrun."""
 
     @wraps(view)
     async def answered(*args: P.args, **kwargs: P.kwargs) -> R | HttpResponse:
         try:
             return await view(*args, **kwargs)
         except DatabaseError as error:
-            if not away.is_away(error):
+            if not away.passes(error):
                 raise
+            away.noticed(error)
             return away_page()
 
     return answered

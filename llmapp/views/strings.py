@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 from llmapp.core.errors import ErrorKind
 from llmapp.runs import sentences
 
-from .thread import TITLES
+from .thread import TITLES, summarised
 
 Strings = dict[str, str | dict[str, str]]
 
@@ -28,7 +28,7 @@ def page_strings() -> Strings:
         **_recovery(),
         **_refusals(),
         **_sidebar(),
-        **{f"cause.{kind}": sentences.cause(kind) for kind in ErrorKind},
+        **_endings(),
         **{f"problem.{kind}": sentence for kind, sentence in problems().items()},
         "earlier.shown": forms(
             lambda n: ngettext("{count} earlier message is shown.", "{count} earlier messages are shown.", n)
@@ -93,24 +93,51 @@ def _states() -> Strings:
 
 
 def _recovery() -> Strings:
-    """The second half of the live status line, by the action that is taken."""
+    """The live status line: what is wrong (`problems`), and what is done about it, by the action that is taken."""
     return {
-        "action.wait": _("{problem}. Trying again in {seconds}"),
-        "action.wait_soon": _("{problem}. Trying again"),
-        "action.retry": _("{problem}. Trying again"),
-        "action.switch_model": _("{problem}. Switching to {model}"),
-        "action.switch_model_unnamed": _("{problem}. Switching to another model"),
-        "action.rotate_credential": _("{problem}. Trying another key"),
-        "action.compress": _("{problem}. Summarising earlier messages"),
-        "action.lower_window": _("{problem}. Sending less of the conversation"),
-        "action.lower_output_limit": _("{problem}. Asking for a shorter answer"),
-        "action.drop_parameter": _("{problem}. Trying without it"),
-        "action.disable_streaming": _("{problem}. Asking for the answer in one piece"),
-        "action.strip_thinking": _("{problem}. Trying without it"),
-        "action.repair_history": _("{problem}. Repairing the conversation"),
-        "action.continue": _("{problem}. Continuing where it stopped"),
-        "action.restart": _("{problem}. Starting the answer again"),
+        "line.both": _("{problem}. {action}"),
+        "line.attempt": _("{line} (attempt {attempt})"),
+        "action.wait": _("Trying again in {seconds}"),
+        "action.wait_soon": _("Trying again"),
+        "action.wait_foreseen": _("Keeping to the provider’s limit. Going on in {seconds}"),
+        "action.goes_on": _("Goes on at {time}"),
+        "action.retry": _("Trying again"),
+        "action.switch_model": _("Switching to {model}"),
+        "action.switch_model_unnamed": _("Switching to another model"),
+        "action.skipped": _("The fallback {model} is not available and is passed over"),
+        "action.rotate_credential": _("Trying another key"),
+        "action.compress": _("Summarising earlier messages"),
+        "action.compress_count": forms(
+            lambda n: ngettext("Summarising {count} earlier message", "Summarising {count} earlier messages", n)
+        ),
+        "action.lower_window": _("Sending less of the conversation"),
+        "action.lower_output_limit": _("Asking for a shorter answer"),
+        "action.raise_output_limit": _("Giving the answer more room"),
+        "action.lower_effort": _("Asking for less thinking"),
+        "action.drop_parameter": _("Trying without the setting"),
+        "action.rename_parameter": _("Trying the setting’s other name"),
+        "action.disable_streaming": _("Asking for the answer in one piece"),
+        "action.strip_thinking": _("Trying without the earlier reasoning"),
+        "action.repair_history": _("Repairing the conversation for the model"),
+        "action.continue": _("Continuing where it stopped"),
+        "action.restart": _("Starting the answer again"),
         "action.queue": _("The queue is not reachable. Your message is stored and starts as soon as it is back"),
+    }
+
+
+def _endings() -> Strings:
+    """Why a run ended as it did, and what is known beside that."""
+    return {
+        **{f"cause.{kind}": sentences.cause(kind) for kind in ErrorKind},
+        "cause.message_alone": str(sentences.MESSAGE_ALONE),
+        "cause.only_thought": str(sentences.ONLY_THOUGHT),
+        "cause.only_thought_and_stopped": str(sentences.ONLY_THOUGHT_AND_STOPPED),
+        "cause.agent_gone": str(sentences.AGENT_GONE),
+        "cause.joined": str(sentences.JOINED),
+        "more.window": str(sentences.WINDOW),
+        "more.output_limit": str(sentences.OUTPUT_LIMIT),
+        "more.resets": str(sentences.RESETS),
+        "answer.summarised": forms(summarised),
     }
 
 

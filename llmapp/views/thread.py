@@ -6,13 +6,16 @@ A part of it at a time, so that a page costs the same however long the conversat
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from django.db.models import F
+from django.utils import formats
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from llmapp.core.run_state import RunStatus
 from llmapp.models import Conversation, Message, Run
@@ -30,6 +33,15 @@ TITLES: dict[str, Promise | str] = {
     RunStatus.CANCELLED: _("You stopped this answer."),
     RunStatus.REQUIRES_ACTION: _("The agent waits for a decision."),
 }
+
+
+def summarised(count: int) -> str:
+    """Return what stands under an answer to a conversation whose beginning was summarised for the model."""
+    return ngettext(
+        "{count} earlier message was summarised for the model; it is kept.",
+        "{count} earlier messages were summarised for the model; they are kept.",
+        count,
+    )
 
 
 @dataclass(slots=True)
@@ -63,7 +75,24 @@ class Answer:
     @property
     def end_text(self) -> str:
         """The cause and what to do, in the reader's language."""
-        return sentences.cause(self.run.error_kind) if self.ended_badly and self.run.error_kind else ""
+        run = self.run
+        return sentences.cause(run.error_kind, run.error_facts) if self.ended_badly and run.error_kind else ""
+
+    @property
+    def facts(self) -> str:
+        """What belongs to the cause, as JSON, for the page to say times by the reader's clock."""
+        return json.dumps(self.run.error_facts) if self.end_text and self.run.error_facts else ""
+
+    @property
+    def until(self) -> str:
+        """When a run that waits goes on: its log says only for how long."""
+        waits = self.run.status == RunStatus.QUEUED and self.run.not_before is not None
+        return self.run.not_before.isoformat() if waits and self.run.not_before else ""
+
+    @property
+    def summarised(self) -> str:
+        count = 0 if self.run.active else self.run.summarised or 0
+        return summarised(count).format(count=formats.number_format(count, force_grouping=True)) if count else ""
 
     @property
     def seconds(self) -> float | None:

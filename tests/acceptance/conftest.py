@@ -13,14 +13,21 @@ from tests.support.site import Site
 
 #: How a site is deployed is tried on servers, and as the rest that has nothing to do with the broker, with one of them.
 DEPLOYED = ["behind_proxies", "test_compose.py", "test_systemd.py", "test_uvicorn.py"]
-WITHOUT_BROKER = ["test_backup.py", "test_removal.py", "test_cut_streams.py"]
+WITHOUT_BROKER = ["test_backup.py", "test_removal.py", "test_cut_streams.py", "test_calling.py", "test_wedged.py"]
 #: Only servers go away. These tests have both brokers.
 AWAY = ["test_outages.py"]
+#: These bring servers of their own, or have to do with the database's clock, which SQLite does not have.
+OWN = ["faults/test_restarted_servers.py", "faults/test_wrong_clocks.py"]
+#: And these fill the disk with the database's file, or have to do with the provider only.
+ON_FILES = ["faults/test_full_disk.py", "faults/test_network.py"]
+#: Under load each test has the stack that it says most about; streams and stops are tried on both.
+LOAD_ON_FILES = [f"load/test_{name}.py" for name in ("idle_connections", "slow_readers", "reloads", "reloaded_pages")]
+LOAD_ON_SERVERS = [f"load/test_{name}.py" for name in ("soak", "return", "rolling_restarts")]
 
 collect_ignore = {
-    "embedded": [*DEPLOYED, *AWAY],
-    "redis": [],
-    "rabbitmq": [*DEPLOYED, *WITHOUT_BROKER, *AWAY],
+    "embedded": [*DEPLOYED, *AWAY, *OWN, *LOAD_ON_SERVERS],
+    "redis": [*ON_FILES, *LOAD_ON_FILES],
+    "rabbitmq": [*DEPLOYED, *WITHOUT_BROKER, *AWAY, *OWN, *ON_FILES, "load"],
 }[stack.broker() if stack.on_servers() else "embedded"]
 
 TOML = """

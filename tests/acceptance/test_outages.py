@@ -23,9 +23,10 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.support import stack
+from tests.support.following import TERMINAL, following
 from tests.support.provider import Provider, answer_for
 from tests.support.relay import Relay
-from tests.support.site import ROOT, Site, command, run_command, sse, text_of
+from tests.support.site import ROOT, Site, command, run_command, text_of
 
 from .conftest import TOML
 
@@ -33,7 +34,6 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.wide]
 
 #: Seconds in which a site has to say that it is not ready, and to be back once its server is: on a busy machine.
 SAYS_NO_WITHIN, BACK_WITHIN = 12, 40
-TERMINAL = ("RUN_FINISHED", "RUN_ERROR")
 SECRET = "p4ssw0rd"
 
 
@@ -329,7 +329,7 @@ def test_a_database_that_goes_away_in_mid_answer(
     text, thread = f"Away {how} {seconds}", str(uuid.uuid4())
     before = len(provider.requests)
     run = redis_site.submit("openai_compatible", text, thread)
-    with following(redis_site, run) as follower:
+    with following(redis_site.base, run, redis_site.http.headers) as follower:
         Site.wait_for(lambda: len(follower.events) > 5, 10)
         getattr(redis_site.database, how)()
         went = time.monotonic()
@@ -354,38 +354,6 @@ def check_whole(site: RelayedSite, run: str, thread: str, text: str) -> None:
     assert text_of(event for _seq, event in events) == answer_for(text)
     messages = site.http.get(f"/api/conversations/{thread}/messages").json()["messages"]
     assert messages[-1]["content"] == answer_for(text)
-
-
-class Follower(threading.Thread):
-    """A client that follows a run, and comes back with what it has whenever its stream breaks."""
-
-    def __init__(self, site: RelayedSite, run: str) -> None:
-        super().__init__(daemon=True)
-        self.events: list[tuple[int, dict[str, Any]]] = []
-        self.enough = threading.Event()
-        self._path, self._headers = f"{site.base}/api/runs/{run}/events", dict(site.http.headers)
-
-    def run(self) -> None:
-        with httpx.Client(headers=self._headers, timeout=60, trust_env=False) as client:
-            while not self.enough.is_set() and not (self.events and self.events[-1][1]["type"] in TERMINAL):
-                after = self.events[-1][0] if self.events else 0
-                with (
-                    contextlib.suppress(httpx.HTTPError, AssertionError),
-                    client.stream("GET", self._path, params={"after": after}) as answer,
-                ):
-                    self.events.extend(sse(answer))
-                self.enough.wait(0.2)
-
-
-@contextlib.contextmanager
-def following(site: RelayedSite, run: str) -> Iterator[Follower]:
-    follower = Follower(site, run)
-    follower.start()
-    try:
-        yield follower
-    finally:
-        follower.enough.set()
-        follower.join(65)
 
 
 # --- the broker, later ----------------------------------------------------------------------------

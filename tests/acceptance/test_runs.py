@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -16,7 +14,7 @@ from ag_ui.core import Event
 
 from tests.support import stack
 from tests.support.provider import Provider, answer_for
-from tests.support.site import ROOT, Site, text_of
+from tests.support.site import Site, text_of
 
 from .conftest import BACKENDS
 
@@ -123,37 +121,6 @@ def test_a_killed_workers_run_ends_properly(site: Site, provider: Provider) -> N
     events = [event for _, event in site.events(run)]
     check(events)
     assert text_of(events) == answer_for("Survive")
-
-
-def test_a_paused_worker_writes_nothing_after_it_was_replaced(site: Site, provider: Provider) -> None:
-    """A zombie wakes up after 30 s; the run has another owner, and stays as that one left it."""
-    provider.default = {"tokens_per_second": 20}
-    run = site.submit("openai_compatible", "Outlive a zombie")
-    time.sleep(1)
-    zombie = site.worker_of(run)
-    os.kill(zombie, signal.SIGSTOP)
-    second = start_worker(site)
-    try:
-        assert site.wait_until_ended(run, 40)["status"] == "completed"
-        before = site.events(run)
-        time.sleep(10)
-        os.kill(zombie, signal.SIGCONT)
-        time.sleep(3)
-        assert site.events(run) == before
-        check([event for _, event in before])
-        assert text_of([event for _, event in before]) == answer_for("Outlive a zombie")
-        assert site.send("openai_compatible", "still there?")[-1]["type"] == "RUN_FINISHED"
-    finally:
-        os.kill(zombie, signal.SIGCONT)
-        second.terminate()
-        second.wait(20)
-
-
-def start_worker(site: Site) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "project", "worker", "-Q", "llmapp", "-P", "threads", "-n", "second@%h"],
-        cwd=ROOT, env=site.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
 
 
 def test_it_is_ready_in_twenty_seconds_and_the_web_process_is_small(site: Site) -> None:

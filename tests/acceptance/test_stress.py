@@ -14,10 +14,10 @@ from tests.support.site import Site, command
 
 pytestmark = pytest.mark.acceptance
 
-#: Rows that a stress test makes. Workers and what the sweeper keeps are the site's own business.
+#: Rows that a stress test makes. Workers, web processes and what the sweeper keeps are the site's own business.
 COUNT = """
 from django.apps import apps
-passing = ("llmapp.Worker", "llmapp.Duty")
+passing = ("llmapp.Worker", "llmapp.WebProcess", "llmapp.Duty")
 for model in apps.get_models():
     if model._meta.label not in passing:
         print("rows", model._meta.label, model._default_manager.count())

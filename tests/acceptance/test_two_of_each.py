@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
 import os
@@ -10,7 +9,6 @@ import signal
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -36,27 +34,11 @@ def pair(provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 # --- which process answers ---------------------------------------------------------------------
 
 
-def web_that_serves(site: Site, port: int) -> int:
-    """Return the pid of the web process at the other end of our connection from `port`."""
-    here, there = f":{site.port:04X}", f":{port:04X}"
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    (inode,) = (row[9] for row in rows if row[1].endswith(here) and row[2].endswith(there))
-    return next(pid for pid in site.webs() if f"socket:[{inode}]" in sockets_of(pid))
-
-
-def sockets_of(pid: int) -> set[str]:
-    found = set()
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(OSError):
-            found.add(os.readlink(link))
-    return found
-
-
 def at(site: Site, web: int, open_one: Any, port_of: Any) -> Any:
     """Open connections until one is at this web process. The system decides which of them accepts."""
     for _ in range(60):
         made = open_one()
-        if web_that_serves(site, port_of(made)) == web:
+        if site.web_that_serves(port_of(made)) == web:
             return made
         made.close()
     raise AssertionError(f"web process {web} accepted none of 60 connections")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from llmapp.backends import Clients
 from llmapp.core.classify import classify
 from llmapp.core.errors import BackendError, ErrorKind
 from llmapp.core.messages import ChatMessage, Role
-from llmapp.core.stream import Delta, FinishReason, TextDelta
+from llmapp.core.stream import Delta, FinishReason, Head, TextDelta
 from llmapp.core.usage import Usage
 from tests.support.provider import NAMED, Provider, answer_for, tokens_of
 
@@ -96,6 +99,34 @@ async def test_what_is_sent(asker: Asker, provider: Provider) -> None:
     assert (request.body["temperature"], request.body["max_tokens"]) == (0.2, 99)
     assert (request.body["model"], request.path) == ("m", "/v1/chat/completions")
     assert request.headers["x-team"] == "blue"
+
+
+THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}
+THOUGHTFUL = (
+    ChatMessage(Role.USER, "a"),
+    ChatMessage(Role.ASSISTANT, "b", thinking=(THOUGHT,)),
+    ChatMessage(Role.USER, "c"),
+)
+
+
+async def test_signed_thinking_is_sent_by_litellm_only(asker: Asker, provider: Provider) -> None:
+    """An endpoint that speaks the OpenAI format would refuse what it does not know."""
+    await asker.ask(messages=THOUGHTFUL)
+    sent = [message.get("thinking_blocks") for message in provider.requests[0].body["messages"]]
+    assert sent == ([None, [THOUGHT], None] if asker.endpoint.backend == "litellm" else [None, None, None])
+
+
+async def test_signed_thinking_reaches_who_signed_it(clients: Clients, provider: Provider) -> None:
+    """As that provider wants it back: in front of the text."""
+    asker = Asker(clients, provider, "litellm")
+    asker.endpoint, asker.prefix = replace(asker.endpoint, base_url=provider.url.removesuffix("/v1")), "anthropic/"
+    settings = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    provider.push({"status": 400, "body": {"error": {"message": "what answers here is no Anthropic"}}})
+    with pytest.raises(BackendError):
+        await asker.ask("claude-3-7-sonnet-20250219", messages=THOUGHTFUL, settings=settings, max_output_tokens=2048)
+    request = provider.requests[0]
+    assert request.path == "/v1/messages"
+    assert request.body["messages"][1]["content"] == [THOUGHT, {"type": "text", "text": "b"}]
 
 
 async def test_settings_cannot_replace_what_is_asked(asker: Asker, provider: Provider) -> None:
@@ -249,12 +280,22 @@ async def test_cancelling_closes_the_socket(asker: Asker, provider: Provider, wa
         await asyncio.wait({task})
         assert task.cancelled()
     else:
-        await anext(stream)
+        while not isinstance(await anext(stream), TextDelta):
+            pass
         stopped = time.time()
     await stream.aclose()
     closed = await asyncio.to_thread(provider.wait_closed)
     assert closed.closed_at is not None
     assert closed.closed_at - stopped < 1
+
+
+async def test_a_head_alone_may_be_taken(asker: Asker, provider: Provider) -> None:
+    """Who goes away after it closes the socket too."""
+    provider.push(LONG)
+    stream = asker.clients.get(asker.endpoint).stream(asker.request())
+    assert isinstance(await anext(stream), Head)
+    await stream.aclose()
+    assert (await asyncio.to_thread(provider.wait_closed)).closed_at is not None
 
 
 async def test_the_key_is_in_no_error(asker: Asker, provider: Provider) -> None:
@@ -289,6 +330,16 @@ async def test_an_idle_connection_that_was_closed(asker: Asker, provider: Provid
     assert (await asker.ask()).finished
 
 
+async def test_several_connections_that_are_dropped_when_they_are_used(asker: Asker, provider: Provider) -> None:
+    """After the first of them a call takes a new one, and reaches the provider."""
+    provider.push(*[{"tokens_per_second": 100}] * 4)
+    await asyncio.gather(*(asker.ask() for _ in range(4)))
+    used, asked = provider.connections, len(provider.requests)
+    provider.push(*[{"drop_reused": True}] * 2)
+    assert (await asker.ask()).finished
+    assert (provider.connections - used, len(provider.requests) - asked) == (1, 2)
+
+
 async def test_closing_closes(asker: Asker, provider: Provider) -> None:
     """After `aclose` nothing is left open at the provider."""
     await asker.ask()
@@ -298,3 +349,70 @@ async def test_closing_closes(asker: Asker, provider: Provider) -> None:
             break
         await asyncio.sleep(0.01)
     assert not provider.open
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_the_head_comes_first(asker: Asker, provider: Provider, streaming: bool) -> None:
+    """Status and limits are known before anything of the answer, without cookies and without the key."""
+    headers = {"X-RateLimit-Remaining-Requests": "0", "Set-Cookie": "a=b", "X-Echo": f"key {KEY}"}
+    provider.push({"headers": headers})
+    head, *rest = await asker.deltas(asker.request(streaming=streaming))
+    assert isinstance(head, Head)
+    assert head.status == 200
+    assert head.headers["x-ratelimit-remaining-requests"] == "0"
+    assert "set-cookie" not in head.headers
+    assert KEY not in repr(head)
+    assert not any(isinstance(delta, Head) for delta in rest)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+async def test_a_stated_cost_is_kept(asker: Asker, provider: Provider, streaming: bool) -> None:
+    """It is the provider's own, and to the last digit."""
+    usage = {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12, "cost": 0.00014}
+    provider.push({"usage": usage})
+    reply = (await asker.ask(streaming=streaming)).reply
+    assert (reply.usage.input_tokens, reply.usage.output_tokens) == (7, 5)
+    assert reply.stated_cost == Decimal("0.00014")
+
+
+async def test_usage_by_a_translator_counts_nothing_twice(clients: Clients, provider: Provider) -> None:
+    """Anthropic leaves the cached tokens out of the input, and litellm adds them: the input has each once."""
+    asker = Asker(clients, provider, "litellm")
+    asker.prefix = "anthropic/"
+    provider.push({"raw": ANTHROPIC})
+    reply = (await asker.ask("claude-3-5-haiku-20241022")).reply
+    assert reply.text == "Hi"
+    assert reply.finish_reason is FinishReason.STOP
+    counts = reply.usage.to_dict() | {"reasoning_tokens": None}
+    assert (
+        counts
+        == Usage(input_tokens=6021, cached_input_tokens=5000, cache_write_tokens=1000, output_tokens=393).to_dict()
+    )
+
+
+ANTHROPIC = "".join(
+    f"event: {event['type']}\ndata: {json.dumps(event)}\n\n"
+    for event in (
+        {
+            "type": "message_start",
+            "message": {
+                "id": "msg_1",
+                "type": "message",
+                "role": "assistant",
+                "model": "claude",
+                "content": [],
+                "usage": {
+                    "input_tokens": 21,
+                    "cache_creation_input_tokens": 1000,
+                    "cache_read_input_tokens": 5000,
+                    "output_tokens": 1,
+                },
+            },
+        },
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Hi"}},
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 393}},
+        {"type": "message_stop"},
+    )
+)

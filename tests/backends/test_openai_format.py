@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -9,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmapp.backends.openai_answer import AnswerReader
-from llmapp.backends.openai_format import ChunkReader, usage_from
+from llmapp.backends.openai_format import ChunkReader
 from llmapp.core.errors import BackendError
-from llmapp.core.stream import Delta, Finish, FinishReason, ReasoningDelta, TextDelta, ToolCallDelta
+from llmapp.core.stream import Delta, Finish, FinishReason, ReasoningDelta, TextDelta, ToolCallDelta, UsageDelta
 from llmapp.core.usage import Usage
 
 
@@ -87,40 +88,16 @@ def test_finish_reasons(word: str, reason: FinishReason) -> None:
 
 
 @pytest.mark.parametrize(
-    "reported, usage",
+    "chunk",
     [
-        ({"prompt_tokens": 3, "completion_tokens": 2}, Usage(input_tokens=3, output_tokens=2)),
-        ({"input_tokens": 3, "output_tokens": 2}, Usage(input_tokens=3, output_tokens=2)),
-        # DeepSeek
-        ({"prompt_tokens": 3, "prompt_cache_hit_tokens": 1}, Usage(input_tokens=3, cached_input_tokens=1)),
-        # xAI counts reasoning beside the output; the total gives it away.
-        (
-            {
-                "prompt_tokens": 3,
-                "completion_tokens": 2,
-                "total_tokens": 9,
-                "completion_tokens_details": {"reasoning_tokens": 4},
-            },
-            Usage(input_tokens=3, output_tokens=6, reasoning_tokens=4),
-        ),
-        (
-            {
-                "prompt_tokens": 3,
-                "completion_tokens": 6,
-                "total_tokens": 9,
-                "completion_tokens_details": {"reasoning_tokens": 4},
-            },
-            Usage(input_tokens=3, output_tokens=6, reasoning_tokens=4),
-        ),
-        # nonsense is unknown
-        ({"prompt_tokens": -3, "completion_tokens": "2"}, Usage()),
-        ({"prompt_tokens": True, "prompt_tokens_details": None}, Usage()),
-        ({"prompt_tokens": 10**30}, Usage()),
+        {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, "cost": 0.5}},
+        {"choices": [{"delta": {}, "usage": {"prompt_tokens": 3, "completion_tokens": 2, "cost": 0.5}}]},
+        {"choices": [], "x_groq": {"usage": {"prompt_tokens": 3, "completion_tokens": 2, "cost": 0.5}}},
     ],
 )
-def test_usage(reported: dict[str, Any], usage: Usage) -> None:
-    """Every shape becomes the canonical one."""
-    assert usage_from(reported) == usage
+def test_usage_and_cost_are_found_where_providers_put_them(chunk: dict[str, Any]) -> None:
+    usage = Usage(input_tokens=3, output_tokens=2)
+    assert ChunkReader().read(chunk) == [UsageDelta(usage, Decimal("0.5"))]
 
 
 BODY = (

@@ -10,11 +10,12 @@ import pytest
 
 from llmapp.backends.base import Endpoint, ModelRequest, Secret
 from llmapp.backends.scripted import Scripted
-from llmapp.backends.scripted_demo import PLAYS, demo_script
+from llmapp.backends.scripted_demo import PLAYS, demo_script, rest_of
 from llmapp.backends.stamps import FOUND, age, now
 from llmapp.core.classify import classify
 from llmapp.core.errors import BackendError, ErrorKind
 from llmapp.core.messages import ChatMessage, Role
+from llmapp.core.output import asks_to_go_on, continuation
 from llmapp.core.stream import (
     Delta,
     Finish,
@@ -104,7 +105,7 @@ def test_the_demo_says_what_it_is(word: str) -> None:
     """Every demo answer begins by saying that no model was asked, and is the same every time."""
     script = demo_script(f"show me {word}, please")
     texts = [step["text"] for step in script if "text" in step]
-    assert all("no model was asked" in text for text in texts)
+    assert all("no model was asked" in text for text in texts[:1])
     assert texts or word == "error"
     assert script == demo_script(f"show me {word}, please")
 
@@ -126,6 +127,33 @@ async def test_the_demo_error_is_not_tried_again() -> None:
     with pytest.raises(BackendError) as caught:
         await play("error")
     assert classify(caught.value.facts).kind is ErrorKind.INVALID_REQUEST
+
+
+async def test_the_demo_goes_on_where_it_broke_off() -> None:
+    """Asked to go on, it says the rest, and quotes nothing of that request."""
+    endpoint = Endpoint(id=1, version=1, name="demo", backend="scripted")
+    asked = (ChatMessage(Role.USER, "cut"),)
+    said: list[str] = []
+
+    async def say(messages: tuple[ChatMessage, ...]) -> None:
+        request = ModelRequest(model="demo", messages=messages, secret=Secret(id=None))
+        async for delta in Scripted(endpoint).stream(request):
+            said.extend([delta.text] if isinstance(delta, TextDelta) else [])
+
+    with pytest.raises(BackendError):
+        await say(asked)
+    shown = "".join(said)
+    assert asks_to_go_on((*asked, *continuation(shown)))
+    assert not asks_to_go_on(asked)
+    await say((*asked, *continuation(shown)))
+    assert "".join(said) == "".join(step.get("text", "") for step in demo_script("cut"))
+
+
+@pytest.mark.parametrize("length", [0, 1, 40, 300])
+def test_the_rest_of_a_script_is_what_was_not_shown(length: int) -> None:
+    whole = "".join(step.get("text", "") for step in demo_script("long"))
+    rest = rest_of(demo_script("long"), whole[:length])
+    assert "".join(step.get("text", "") for step in rest) == whole[length:]
 
 
 @pytest.mark.parametrize("word, first", [("think", "reasoning"), ("slow", "pause"), ("code", "text")])

@@ -48,6 +48,7 @@ AGENTS: dict[str, dict[str, Any]] = {
     "open": {"script": [{"text": "A quick answer for anybody."}], "tokens_per_second": 0},
     "open-resting": {"script": with_rests(LONG, 2.5), "tokens_per_second": 150},
     "open-endless": {"script": [{"text": ("word " * 16 + "\n\n") * 2000}], "tokens_per_second": 80},
+    "patient": {"script": [{"fail": {"status": 429, "headers": {"retry-after": "11"}, "body": {}}}]},
     "busy": {"script": [{"fail": {"status": 429, "headers": {"retry-after": "2"}, "body": {}}}]},
 }
 

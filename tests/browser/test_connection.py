@@ -130,6 +130,38 @@ def test_a_page_without_network_says_so_and_sends_later(new_context: Callable[..
     assert [text for text in chat.messages(page, conversation) if not text.startswith("A quick")] == ["first", "second"]
 
 
+def test_a_server_that_is_away_is_not_said_to_be_back_and_is_not_hammered(page: Page) -> None:
+    page.add_init_script(KEPT)
+    chat.open_new(page, "quick")
+    chat.say(page, "first")
+    chat.wait_for_end(page)
+    # Away: the port is closed, so that sockets and requests are refused at once.
+    page.route("**/api/**", lambda route: route.abort("connectionrefused"))
+    page.evaluate("""() => {
+        window.back = window.WebSocket;
+        window.tries = 0;
+        window.WebSocket = class {
+            constructor() { window.tries += 1; setTimeout(() => this.onclose({ code: 1006 }), 5) }
+            close() {}
+        };
+        window.said = [];
+        const line = document.querySelector("[data-connection]");
+        new MutationObserver(() => window.said.push(line.hidden ? "back" : "lost")).observe(line, { attributes: true });
+        window.sockets.at(-1).close();
+    }""")
+    expect(page.locator("[data-connection]")).to_contain_text("Connection lost")
+    page.wait_for_timeout(6_000)
+    assert "back" not in page.evaluate("window.said")
+    # Half a second, doubled each time: at most five within the first eight seconds, and the one at once.
+    assert page.evaluate("window.tries") <= 6
+    page.unroute("**/api/**")
+    page.evaluate("() => { window.WebSocket = window.back }")
+    expect(page.locator("[data-connection]")).to_be_hidden(timeout=20_000)
+    chat.say(page, "second")
+    expect(page.locator("[data-run]")).to_have_count(2)
+    chat.wait_for_end(page)
+
+
 def test_a_new_chat_without_network_keeps_the_draft(new_context: Callable[..., BrowserContext]) -> None:
     context = new_context()
     page = context.new_page()

@@ -10,9 +10,10 @@ import pytest
 
 from llmapp.backends import Clients
 from llmapp.backends.base import Endpoint
-from llmapp.calls.base import Call, ModelSpec
+from llmapp.calls.base import Benched, Call, ModelSpec
 from llmapp.calls.executor import run_call
 from llmapp.core.errors import CallFailed, Failure
+from llmapp.core.health import ModelHealth
 from llmapp.core.messages import ChatMessage, Role
 from llmapp.core.stream import Reply
 from llmapp.core.timeouts import Timeouts
@@ -47,6 +48,10 @@ class Caller:
         self.backend = backend
         self.timeouts = Timeouts(first_token=20, idle=10, total=40)
         self.harness: Harness
+        #: What the health book says, and the pool: one after the other, None for a key.
+        self.health: dict[int, ModelHealth] = {}
+        self.admits = True
+        self.benched: list[Benched | None] = []
 
     def model(self, name: str, **more: Any) -> ModelSpec:
         endpoint = Endpoint(
@@ -64,11 +69,16 @@ class Caller:
     async def call(self, *models: str | ModelSpec, keys: tuple[str, ...] = ("sk-one-key",), **more: Any) -> Reply:
         """Call the models and return the reply. Keywords of a call go to it, the others to the budget."""
         of_call = {
-            name: more.pop(name) for name in ("switch_after", "timeout_limit", "violation_limit") if name in more
+            name: more.pop(name)
+            for name in ("switch_after", "timeout_limit", "violation_limit", "settings", "tools", "messages")
+            if name in more
         }
+        of_call.setdefault("messages", (ChatMessage(Role.USER, "hi"),))
         specs = tuple(self.model(m) if isinstance(m, str) else m for m in models or ("m",))
         self.harness = Harness(self.clients, *keys, **more)
-        call = Call(models=specs, messages=(ChatMessage(Role.USER, "hi"),), **of_call)
+        self.harness.book.health, self.harness.book.admits = self.health, self.admits
+        self.harness.keys.benched = list(self.benched)
+        call = Call(models=specs, **of_call)
         return await run_call(call, self.harness.ports)
 
     async def failure(self, *models: str | ModelSpec, **more: Any) -> Failure:

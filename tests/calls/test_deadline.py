@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import time
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 
-from llmapp.calls.deadline import Deadline
+from llmapp.calls.deadline import LATE, MOMENT, Deadline
 
 #: Seconds: when it is due, what it is moved to and when, and when it has to end the wait; None: not at all.
 CASES = [
@@ -46,6 +50,37 @@ async def test_what_comes_in_the_last_moment_counts() -> None:
         deadline._look()
         deadline.move(loop.time() + 10)
         await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("came", [True, False])
+async def test_the_sleep_of_the_process_is_not_the_silence_of_a_provider(came: bool) -> None:
+    """What came meanwhile is read, however many turns of the loop it takes; without it, it ends all the same."""
+    loop, heard = asyncio.get_running_loop(), []
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    with ours, theirs:
+        began = loop.time()
+
+        async def listen() -> None:
+            async with Deadline(began + 0.1) as deadline:
+                reading = asyncio.create_task(through_hands(loop.sock_recv(ours, 1), 5))
+                await asyncio.sleep(0.01)
+                if came:
+                    theirs.send(b"x")
+                time.sleep(0.1 + 2 * LATE)  # noqa: ASYNC251
+                heard.append(await reading)
+                deadline.move(loop.time() + 0.1)
+                await asyncio.sleep(LONG_ENOUGH)
+
+        with pytest.raises(TimeoutError):
+            await listen()
+        assert heard == ([b"x"] if came else [])
+        assert loop.time() - began < 0.1 + 2 * LATE + (0.1 if came else MOMENT) + 0.3
+
+
+async def through_hands(reading: Coroutine[Any, Any, bytes], hands: int) -> bytes:
+    """Hand on what is read from one task to the next, as an HTTP client does."""
+    return await (asyncio.create_task(through_hands(reading, hands - 1)) if hands else reading)
 
 
 async def test_another_cancellation_is_no_timeout() -> None:

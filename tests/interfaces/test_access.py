@@ -39,7 +39,7 @@ DOORS = [
 #: Pages, and how they ask for a sign-in. The embedded one shows a link: the sign-in cannot be shown in a frame.
 PAGES = {"conversation": 302, "embedded-conversation": 200}
 #: Doors that lead to nothing of anybody's in particular.
-OPEN = {"chat", "embedded", "demo-sign-in", "api-conversations", "api-status", "health-live", "health-ready"}
+OPEN = {"chat", "embedded", "demo-sign-in", "api-conversations", "api-status", "health-live", "health-ready", "metrics"}
 
 #: Ids that are nobody's. The last one is what a database might stumble over.
 NOBODY_S = ["00000000-0000-4000-8000-000000000000", "unknown", "%00"]

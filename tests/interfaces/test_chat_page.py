@@ -6,6 +6,7 @@ import json
 import re
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,39 @@ def test_an_answer_brings_its_numbers_and_nothing_for_unknown_ones(page: Client,
     assert 'data-input-tokens="1200"' in content
     assert 'data-output-tokens=""' in content
     assert 'data-cost="0.000001230"' in content
+
+
+def test_what_is_known_of_an_end_is_said_with_it(page: Client, exchange: Callable[..., Run]) -> None:
+    """The page's script gets it too, to say times by the reader's clock."""
+    facts = {"reset_at": "2026-03-01T14:05:00+00:00"}
+    exchange("q", status=RunStatus.FAILED, error_kind="quota_exhausted", error_facts=facts)
+    content = open_page(page)
+    assert "The limit resets at March 1, 2026, 14:05 (UTC)." in content
+    assert 'data-facts="{&quot;reset_at&quot;: &quot;2026-03-01T14:05:00+00:00&quot;}"' in content
+
+
+def test_a_run_that_waits_says_when_it_goes_on(page: Client, exchange: Callable[..., Run]) -> None:
+    """Its log says only for how long, which a reader who comes later cannot add up."""
+    until = timezone.now() + timedelta(minutes=9)
+    exchange("q", status=RunStatus.QUEUED, not_before=until)
+    assert f'data-until="{until.isoformat()}"' in open_page(page)
+
+
+@pytest.mark.parametrize(
+    "count, note",
+    [
+        (None, ""),
+        (1, "1 earlier message was summarised for the model; it is kept."),
+        (1200, "1,200 earlier messages were summarised for the model; they are kept."),
+    ],
+)
+def test_how_much_was_summarised_stands_under_the_answer(
+    page: Client, exchange: Callable[..., Run], count: int | None, note: str
+) -> None:
+    exchange("q", "a", summarised=count)
+    places = re.findall(r"<p class=.llmapp-summarised. data-summarised( hidden)?>(.*?)</p>", open_page(page))
+    # The other one is the template for answers to come.
+    assert sorted(places) == sorted([(" hidden", ""), ("" if note else " hidden", note)])
 
 
 @pytest.mark.parametrize(

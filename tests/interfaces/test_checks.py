@@ -15,6 +15,7 @@ from django.test import override_settings
 
 from llmapp import checks
 from llmapp.conf import AppSettings
+from llmapp.runs import execution
 
 # From Django 6.1 on all checks include those that ask the database what it can do.
 pytestmark = pytest.mark.django_db
@@ -52,7 +53,19 @@ SETTINGS: list[tuple[dict[str, Any], str | None, str]] = [
     ({"ENCRYPTION_KEYS": [KEY], "SENDS_PER_MINUTE": 1.5}, "llmapp.E003", "SENDS_PER_MINUTE"),
     ({"ENCRYPTION_KEYS": [KEY], "LOG_CONTENT": 1}, "llmapp.E003", "LOG_CONTENT"),
     ({"ENCRYPTION_KEYS": [KEY], "LOG_CONTENT": True}, None, ""),
+    ({"ENCRYPTION_KEYS": [KEY], "LEASE_SECONDS": 3}, None, ""),
+    ({"ENCRYPTION_KEYS": [KEY], "LEASE_SECONDS": 2.9}, "llmapp.W019", '"LEASE_SECONDS" at least 3'),
+    ({"ENCRYPTION_KEYS": [KEY], "HEARTBEAT_SECONDS": 5}, "llmapp.W019", '"LEASE_SECONDS" at least 15'),
+    ({"ENCRYPTION_KEYS": [KEY], "SWEEP_SECONDS": 13}, "llmapp.W019", "SWEEP_SECONDS"),
+    ({"ENCRYPTION_KEYS": [KEY], "GRACE_SECONDS": 4}, None, ""),
+    ({"ENCRYPTION_KEYS": [KEY], "GRACE_SECONDS": 3}, "llmapp.W019", "at least 4"),
+    # Said once, and not guessed at.
+    ({"ENCRYPTION_KEYS": [KEY], "LEASE_SECONDS": "3"}, "llmapp.E003", "LEASE_SECONDS"),
 ]
+
+
+def test_what_a_run_takes_to_end_is_what_the_check_takes_it_for() -> None:
+    assert checks.settings.PATIENCE == execution.PATIENCE
 
 
 @pytest.mark.parametrize("configured, id, words", SETTINGS)

@@ -22,6 +22,7 @@ backend = "openai_compatible"
 base_url = "http://127.0.0.1:4010/v1"
 api_keys = ["env:LOCAL_KEY", "sk-second-key-0002", { api_key = "third", region = "eu" }]
 timeouts = { connect = 1, first_token = 2.5, idle = 3, total = 4 }
+key_strategy = "round_robin"
 headers = { X-Team = "research" }
 options = { api_version = "2026-08-01", nested = { deep = [1, 2] } }
 
@@ -31,6 +32,7 @@ provider = "local"
 model = "gpt-4o-mini"
 context_window = 128000
 max_output_tokens = 16384
+tokens_per_minute = 200000
 input_price = "0.15"
 cached_input_price = "0.075"
 cache_write_price = "0.2"
@@ -49,6 +51,7 @@ name = "Assistant"
 description = "Helps."
 model = "small"
 fallbacks = ["big"]
+summary_model = "big"
 instructions = "You are a helpful assistant."
 access = ["writers", "editors"]
 timeout = 60
@@ -115,11 +118,13 @@ def test_every_key_arrives(configure: Any) -> None:
     ]
     model = LanguageModel.objects.get(name="small")
     assert (model.model, model.context_window, model.max_output_tokens) == ("gpt-4o-mini", 128000, 16384)
+    assert (model.tokens_per_minute, provider.key_strategy) == (200_000, "round_robin")
     assert (model.input_price, model.cached_input_price) == (Decimal("0.15"), Decimal("0.075"))
     assert (model.cache_write_price, model.output_price) == (Decimal("0.2"), Decimal("0.6"))
     assert (model.streaming, model.system_role) == ("never", "developer")
     agent = AgentSettings.objects.get()
     assert (agent.name, agent.description, agent.model, agent.fallbacks) == ("Assistant", "Helps.", model, ["big"])
+    assert agent.summary_model == "big"
     assert (agent.timeout, agent.attempts, agent.max_turns) == (60, 5, 3)
     assert (agent.timeout_limit, agent.violation_limit, agent.settings) == (2, 4, {"temperature": 0.2})
     assert agent.access == AgentSettings.Access.GROUPS
@@ -132,6 +137,7 @@ def test_what_is_left_out_gets_its_default(configure: Any) -> None:
     assert Provider.objects.get().backend == "openai_compatible"
     assert model.input_price is None
     assert model.context_window is None
+    assert (model.tokens_per_minute, model.provider.key_strategy) == (None, "fill_first")
     assert (model.streaming, model.system_role) == ("auto", "system")
     assert (agent.access, agent.timeout, agent.attempts, agent.max_turns) == ("staff", 600, 12, 20)
     assert (agent.timeout_limit, agent.violation_limit, agent.fallbacks) == (3, 1, [])
@@ -259,6 +265,7 @@ FAULTS: list[tuple[str, str, list[str]]] = [
     ("header with a bad name", small(provider='headers = { "a b" = "c" }'), ["[[providers]]", "headers"]),
     ("options with a date", small(provider="options = { x = 2026-01-01 }"), ["[[providers]]", "options"]),
     ("window below one", small(model="context_window = 0"), ["[[models]]", "context_window"]),
+    ("no tokens a minute", small(model="tokens_per_minute = 0"), ["[[models]]", "tokens_per_minute"]),
     ("window that is text", small(model="context_window = '1'"), ["[[models]]", "context_window"]),
     ("window that is true", small(model="context_window = true"), ["[[models]]", "context_window"]),
     ("negative price", small(model='input_price = "-1"'), ["[[models]]", "input_price"]),
@@ -272,6 +279,8 @@ FAULTS: list[tuple[str, str, list[str]]] = [
         ["[[models]]", "provider", "other"],
     ),
     ("unknown model", small().replace('model = "small"', 'model = "other"'), ["[[agents]]", "model", "other"]),
+    ("unknown summary model", small(agent="summary_model = 'other'"), ["[[agents]]", "summary_model", "other"]),
+    ("a summary model is a list", small(agent="summary_model = ['small']"), ["[[agents]]", "summary_model"]),
     ("unknown fallback", small(agent="fallbacks = ['other']"), ["[[agents]]", "fallbacks", "other"]),
     ("fallbacks are text", small(agent="fallbacks = 'small'"), ["[[agents]]", "fallbacks"]),
     ("unknown access", small(agent="access = 'everybody'"), ["[[agents]]", "access"]),

@@ -112,7 +112,8 @@ def test_whatever_is_set_comes_back(
         for name in names
     ]
     agent = AgentSettings.objects.create(
-        slug="a", model=models[0], fallbacks=names[1:], instructions=words, settings=table, enabled=enabled,
+        slug="a", model=models[0], fallbacks=names[1:], summary_model=names[-1] if enabled else "",
+        instructions=words, settings=table, enabled=enabled,
         timeout=timeout, access=access if isinstance(access, str) else "groups",
     )  # fmt: skip
     if isinstance(access, list):

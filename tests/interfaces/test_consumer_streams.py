@@ -13,7 +13,7 @@ from django.test import AsyncClient
 from llmapp import consumers, submit
 from llmapp.api import admission, subscriptions, workers
 from llmapp.api.bridge import in_thread
-from llmapp.models import Conversation, Message, Run
+from llmapp.models import Conversation, Message, Run, RunEvent
 from llmapp.runs import actions, lease, thread
 from llmapp.runs.hub import get_hub
 
@@ -56,6 +56,18 @@ async def test_an_ended_run_is_followed_on_request(ended: Run, socket: Socket) -
     for after in [4, 4, 0]:
         await socket.say(type="subscribe", run="r", after=after)
         assert await socket.hear_run("r") == whole[after:]
+
+
+async def test_a_log_with_a_hole_ends_with_the_final_message(ended: Run, socket: Socket) -> None:
+    """As often as it is asked for: the page takes the message when it comes over the same hole again."""
+    await socket.say(type="subscribe", run="r")
+    last = seqs(await socket.hear_run("r"))[-1]
+    await in_thread(RunEvent.objects.filter(run=ended, seq__in=[3, 4]).delete)
+    for after, expected in [(0, [1, 2, last - 1, last]), (2, [last - 1, last])]:
+        await socket.say(type="subscribe", run="r", after=after)
+        heard = await socket.hear_run("r")
+        assert seqs(heard) == expected
+        assert heard[-2]["event"]["type"] == "MESSAGES_SNAPSHOT"
 
 
 async def test_a_run_is_known_by_our_id_too(ended: Run, socket: Socket) -> None:

@@ -6,29 +6,41 @@ import re
 import socket
 import uuid
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
 from django.test import override_settings
+from django.utils import timezone
 
 import llmapp
 from llmapp.management import doctor
-from llmapp.models import LanguageModel, Provider
-from llmapp.runs import lease, queue
+from llmapp.models import LanguageModel, Provider, WebProcess
+from llmapp.runs import installed, lease, presence, queue
 from llmapp.runs.installed import versions
 from tests.support import stack
 from tests.support.certificates import Authority
 from tests.support.loopback import closed_port
+from tests.support.models import add_key
 from tests.support.provider import Provider as Server
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+@pytest.fixture(autouse=True)
+def folder(settings: Any, tmp_path: Path) -> Path:
+    """The project's folder, without a `constraints.txt`: the versions here may be any that are supported."""
+    settings.BASE_DIR = tmp_path
+    return tmp_path
+
+
 @pytest.fixture
 def worker() -> Any:
-    return lease.register(4, {"llmapp": llmapp.__version__, "litellm": "9.9"})
+    return lease.register(4, versions(), installed.setup())
 
 
 @pytest.fixture
@@ -49,8 +61,35 @@ def test_all_is_well(worker: Any, listener: int, capsys: pytest.CaptureFixture[s
     assert all(line.startswith("ok") for line in lines)
     for words in ("database", "broker", "worker", "bell", "provider play", "provider near"):
         assert any(words in line for line in lines), words
-    assert any(line.endswith(f"llmapp {llmapp.__version__}") for line in lines)
-    assert any(f"litellm 9.9 (here {versions()['litellm']})" in line for line in lines)
+    assert any(f"llmapp {llmapp.__version__}" in line for line in lines)
+
+
+def test_a_provider_whose_keys_all_rest_says_until_when(worker: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """As long as another one can be used, all is well."""
+    provider = Provider.objects.create(name="play", backend="scripted")
+    key = add_key(provider, "sk-resting-0123456789")
+    other = add_key(provider, "sk-other-0123456789")
+    until = datetime(2126, 3, 1, 14, 5, tzinfo=UTC)
+    type(key).objects.filter(pk=key.pk).update(benched_until=until, bench_kind="quota_exhausted")
+    assert all(line.startswith("ok") for line in consult(capsys))
+    other.delete()
+    with pytest.raises(CommandError):
+        consult(capsys)
+    assert "no key can be used until 2126-03-01 14:05 UTC (quota_exhausted)" in capsys.readouterr().out
+
+
+def test_keys_that_a_provider_refuses_are_named(worker: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    provider = Provider.objects.create(name="play", backend="scripted")
+    add_key(provider, "sk-good-0123456789")
+    assert all(line.startswith("ok") for line in consult(capsys))
+    dead = add_key(provider, "sk-dead-0123456abcd")
+    dead.dead_since = timezone.now()
+    dead.save()
+    with pytest.raises(CommandError):
+        consult(capsys)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "provider play" in line)
+    assert line.startswith("FAIL")
+    assert "it refuses these keys: …abcd; replace them" in line
 
 
 def test_what_waits_in_the_queue_is_counted(worker: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -94,8 +133,73 @@ def test_no_worker(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_worker_of_another_release(capsys: pytest.CaptureFixture[str]) -> None:
     lease.register(4, {**versions(), "llmapp": "0.0.9"})
     line = failing(capsys)
-    assert f"llmapp 0.0.9 (here {llmapp.__version__})" in line
-    assert "start it again" in line
+    assert f"start it again: it runs llmapp 0.0.9, and this is {llmapp.__version__}" in line
+
+
+OTHER_KEY = Fernet.generate_key().decode()
+
+
+def of_keys(*more: str) -> dict[str, Any]:
+    """Return the setup of a process that has other keys, beside or instead of ours."""
+    with override_settings(LLMAPP={**django_settings.LLMAPP, "ENCRYPTION_KEYS": more}):
+        return installed.setup()
+
+
+@pytest.mark.parametrize(
+    "versions_there, setup_there, mark, words",
+    [
+        ({"litellm": "9.9"}, {}, "warn", "other versions: litellm 9.9 (here"),
+        ({"python": "2.7"}, {"settings": {}}, "warn", "other settings: AUTH_USER_MODEL"),
+        ({}, {"migrations": {"newest": "0099_later", "known": "x"}}, "FAIL", "other migrations: up to 0099_later"),
+        ({}, of_keys(OTHER_KEY), "FAIL", "other encryption keys"),
+        ({}, {"keys": []}, "FAIL", "other encryption keys: none, here"),
+        # of an earlier release, which says less
+        ({}, None, "ok", ""),
+    ],
+)
+@pytest.mark.parametrize("kind", ["worker", "web process"])
+def test_a_process_that_differs_is_named(
+    worker: Any,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    versions_there: dict[str, str],
+    setup_there: dict[str, Any] | None,
+    mark: str,
+    words: str,
+) -> None:
+    process = worker if kind == "worker" else WebProcess.objects.get(pk=presence.beat(None))
+    process.hostname = "elsewhere"
+    process.versions = versions() | versions_there
+    process.setup = {} if setup_there is None else installed.setup() | setup_there
+    process.save()
+    if mark == "FAIL":
+        line = failing(capsys)
+    else:
+        (line,) = (line for line in consult(capsys) if "elsewhere" in line)
+    assert line.startswith(mark)
+    assert kind in line
+    assert words in line
+    assert not any(key in line for key in (OTHER_KEY, *django_settings.LLMAPP["ENCRYPTION_KEYS"]))
+
+
+def test_a_worker_that_takes_no_runs_is_no_worker_to_count_on(capsys: pytest.CaptureFixture[str]) -> None:
+    lease.register(4, versions(), installed.setup(), [{"code": "migrations_unknown", "names": ["0099_later"]}])
+    line = failing(capsys)
+    assert "takes no runs; its code does not know migrations of the database (0099_later)" in line
+
+
+def test_versions_that_differ_from_the_constraints_are_named(
+    worker: Any, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "constraints.txt"
+    path.write_text(f"# a comment\ndjango=={versions()['django']}\nnot-here-at-all==1.0\n")
+    (line,) = (line for line in consult(capsys) if "constraints.txt" in line)
+    assert line.startswith("ok")
+    path.write_text(f"httpx==0.1  # old\ndjango=={versions()['django']}\n")
+    (line,) = (line for line in consult(capsys) if "constraints.txt" in line)
+    assert line.startswith("warn")
+    assert f"httpx {versions()['httpx']} (constraints: 0.1)" in line
+    assert "django" not in line
 
 
 def test_a_worker_that_stopped_is_none(worker: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,6 +241,8 @@ def test_a_key_that_cannot_be_read_any_more(worker: Any, listener: int, capsys: 
     credential.set_secrets({"api_key": "sk-canary-123456"})
     credential.save()
     with override_settings(LLMAPP={"ENCRYPTION_KEYS": [Fernet.generate_key().decode()]}):
+        lease.stopped(worker.pk)  # that one has the keys of before
+        lease.register(4, versions(), installed.setup())
         line = failing(capsys)
     assert "provider near" in line
     assert "canary" not in line

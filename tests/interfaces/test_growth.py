@@ -28,10 +28,10 @@ PAGES = {
     "/api/conversations/{conversation}/messages?limit=20&before={message}": 7,
     "/api/runs/{run}": 4,
     "/admin/llmapp/conversation/": 5,
-    "/admin/llmapp/conversation/{conversation}/change/": 5,
+    "/admin/llmapp/conversation/{conversation}/change/": 6,
     "/admin/llmapp/run/": 6,
-    "/admin/llmapp/run/?conversation__id__exact={conversation}": 6,
-    "/admin/llmapp/run/{run}/change/": 5,
+    "/admin/llmapp/run/?conversation__id__exact={conversation}": 7,
+    "/admin/llmapp/run/{run}/change/": 6,
 }
 
 

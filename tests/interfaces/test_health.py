@@ -25,6 +25,11 @@ from llmapp.views.away import away_page
 pytestmark = pytest.mark.usefixtures("hub")
 
 
+def checks(response: Any) -> dict[str, Any]:
+    """Return what decides about the status: the rest are figures."""
+    return {name: value for name, value in json.loads(response.content).items() if name != "now"}
+
+
 async def test_alive_without_any_io(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also for a visitor with a session, and while the database is away: pytest-django refuses any query here."""
     client = AsyncClient()
@@ -45,11 +50,34 @@ async def test_details_are_for_staff_and_tokens(client: AsyncClient, person: Any
     expected = {"database": True, "broker": True, "bell": True, "worker": False}
     by_token = await AsyncClient().get("/health/ready", headers={"Authorization": f"Bearer {token}"})
     for response in [await client.get("/health/ready"), by_token]:
-        assert (response.status_code, json.loads(response.content)) == (503, expected)
+        assert (response.status_code, checks(response)) == (503, expected)
     await type(person).objects.filter(pk=person.pk).aupdate(is_staff=False)
     wrong = await AsyncClient().get("/health/ready", headers={"Authorization": "Bearer x"})
     for response in [await client.get("/health/ready"), wrong]:
         assert (response.status_code, response.content) == (503, b"")
+
+
+async def test_the_figures_change_nothing_of_the_status(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    await in_thread(lease.register, 4, {})
+    response = await client.get("/health/ready")
+    assert response.status_code == 200
+    figures = json.loads(response.content)["now"]
+    assert (figures["workers_taking_runs"], figures["places"], figures["queue_lag_seconds"]) == (1, 4, None)
+
+    def fail() -> None:
+        raise OperationalError("a query took too long")
+
+    monkeypatch.setattr(health.now, "look", fail)
+    response = await client.get("/health/ready")
+    assert response.status_code == 200
+    assert "now" not in json.loads(response.content)
+
+
+async def test_a_worker_that_takes_no_runs_is_none(client: AsyncClient) -> None:
+    await in_thread(lease.register, 4, {}, {}, [{"code": "keys", "names": []}])
+    response = await client.get("/health/ready")
+    assert (response.status_code, checks(response)["worker"]) == (503, False)
+    assert json.loads(response.content)["now"]["workers_unfit"] == 1
 
 
 async def test_not_ready_without_the_database(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,7 +99,7 @@ async def test_not_ready_when_the_bell_is_silent(client: AsyncClient, monkeypatc
     monkeypatch.setattr(hubs.Hub, "bell_works", silent)
     response = await client.get("/health/ready")
     assert response.status_code == 503
-    assert json.loads(response.content) == {"database": True, "broker": True, "bell": False, "worker": True}
+    assert checks(response) == {"database": True, "broker": True, "bell": False, "worker": True}
 
 
 async def test_a_check_that_hangs_has_failed(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:

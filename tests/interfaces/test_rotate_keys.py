@@ -163,11 +163,15 @@ class Home:
         self._database = next(path.glob("*.sqlite3"))
         with self.database() as connection:
             connection.execute(
-                "INSERT INTO llmapp_provider VALUES (1, 'local', 'scripted', '', '{}', '{}', '{}', 1, 1)"
+                "INSERT INTO llmapp_provider"
+                " (id, name, backend, base_url, timeouts, headers, options, key_strategy, enabled, version)"
+                " VALUES (1, 'local', 'scripted', '', '{}', '{}', '{}', 'fill_first', 1, 1)"
             )
             secrets = ((at, Fernet(OLD).encrypt(b'{"api_key": "k"}')) for at in range(MANY))
             connection.executemany(
-                "INSERT INTO llmapp_credential (provider_id, position, secret, hint, enabled) VALUES (1, ?, ?, '', 1)",
+                "INSERT INTO llmapp_credential"
+                " (provider_id, position, secret, hint, enabled, bench_kind, failures_in_a_row)"
+                " VALUES (1, ?, ?, '', 1, '', 0)",
                 secrets,
             )
 

@@ -17,7 +17,7 @@ from llmapp import submit
 from llmapp.api import sse
 from llmapp.api.bridge import briefly, in_thread
 from llmapp.core.events import TERMINAL
-from llmapp.models import Run
+from llmapp.models import Run, RunEvent
 from llmapp.runs import actions
 from llmapp.runs.hub import get_hub
 from tests.runs.support import ANY_EVENT
@@ -73,6 +73,33 @@ async def test_behind_the_end_there_is_nothing(client: AsyncClient, run: Run) ->
         assert await events(client, f"?after={last}") == []
         snapshot, end = await events(client, f"?after={last + 5}")
     assert (snapshot["type"], end["type"]) == ("MESSAGES_SNAPSHOT", "RUN_FINISHED")
+
+
+async def test_a_log_with_a_hole_ends_with_the_final_message(client: AsyncClient, run: Run) -> None:
+    """Numbers go up all the same, so that nobody takes it for a loss on the way."""
+    whole = await events(client)
+    await in_thread(RunEvent.objects.filter(run=run, seq__in=[3, 4]).delete)
+    async with asyncio.timeout(5):
+        found = await events(client)
+    assert found[:2] == whole[:2]
+    assert seqs(found) == [1, 2, len(whole) - 1, len(whole)]
+    assert (found[2]["type"], found[3]) == ("MESSAGES_SNAPSHOT", whole[-1])
+    assert found[2]["messages"][-1]["content"]
+
+
+async def test_who_has_more_than_there_is_of_a_run_that_goes_on_begins_anew(client: AsyncClient, queued: Run) -> None:
+    """The number of the message that says so is 0: who comes back with it gets all."""
+    await in_thread(actions.request_stop, queued)
+    whole = await events(client)
+    await in_thread(Run.objects.filter(pk=queued.pk).update, status="queued", ended_at=None)
+    await in_thread(RunEvent.objects.filter(run=queued, seq=2).delete)
+    reading = asyncio.create_task(events(client, "?after=9"))
+    await asyncio.sleep(0.5)
+    await in_thread(actions.request_stop, await in_thread(Run.objects.get, pk=queued.pk))
+    async with asyncio.timeout(10):
+        found = await reading
+    assert (found[0]["name"], seqs(found)) == ("llmapp.reload", [0, 1, 2])
+    assert [event["type"] for event in found[1:]] == [event["type"] for event in whole]
 
 
 @pytest.mark.parametrize("value", ["-1", "x", "1.5", "²", "99999999999", "3 4"])

@@ -57,3 +57,6 @@ def test_workers(
             tasks.refuse_green_threads(instance=SimpleNamespace(pool_cls=pool))
     else:
         tasks.refuse_green_threads(instance=SimpleNamespace(pool_cls=pool))
+    tasks.survive_a_closed_channel(instance=SimpleNamespace(app=app))
+    # What other workers do is the site's business.
+    assert app.conf.broker_channel_error_retry is takes_runs

@@ -27,6 +27,8 @@ for (const name of readdirSync(FIXTURES).sort()) {
     assert.equal(state.status, page.status);
     assert.deepEqual(state.question, page.question);
     assert.deepEqual(state.end, page.end);
+    assert.deepEqual(state.waiting, page.waiting ?? null);
+    assert.equal(state.summarised, page.summarised ?? null);
     for (const message of state.messages) {
       if (page.blocks) assert.deepEqual(message.blocks.map((block) => block.html), page.blocks[message.id]);
       if (page.html) assert.equal(message.html, page.html[message.id]);

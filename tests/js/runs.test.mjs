@@ -39,3 +39,12 @@ test("events of runs that nobody follows are dropped, and a start is followed", 
   assert.deepEqual(take(runs, [2, begin], [1, started]), ["old", "new"]);
   assert.equal(runs.active.length, 1);
 });
+
+test("a run begins anew where the server says so, after its log lost its end", () => {
+  const runs = new Runs();
+  const reload = { type: "CUSTOM", name: "llmapp.reload", value: {} };
+  take(runs, [1, started], [2, begin], [3, say("lost")]);
+  const again = take(runs, [0, reload], [1, started], [2, begin], [3, say("kept")], [4, end]);
+  assert.deepEqual(again, ["new", "new", "new", "new", "new"]);
+  assert.equal(runs.get("r").state.messages[0].text, "kept");
+});

@@ -9,8 +9,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from django.utils import translation
 
 from llmapp.core.transcript import Transcript
+from llmapp.views.strings import page_strings
 
 HERE = Path(__file__).parent
 FIXTURES = sorted((HERE.parent / "fixtures" / "events").glob("*.json"))
@@ -30,6 +32,15 @@ def test_javascript() -> None:
     if node is None:
         assert not os.environ.get("CI"), "node is needed for the tests of the page's JavaScript"
         pytest.skip("node is not installed: the page's JavaScript is NOT tested")
+    with translation.override("en"):
+        strings = json.dumps(page_strings())
     files = sorted(str(path) for path in HERE.glob("*.test.mjs"))
-    result = subprocess.run([node, "--test", *files], capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(
+        [node, "--test", *files],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ, "LLMAPP_STRINGS": strings},
+    )
     assert result.returncode == 0, result.stdout + result.stderr

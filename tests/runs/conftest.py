@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from llmapp.models import AgentSettings, LanguageModel, Provider, Run
-from llmapp.runs import queue, worker
+from llmapp.runs import health, queue, worker
+from llmapp.runs.threads import DatabaseThreads
+from tests.support.provider import Provider as LoopbackServer
+
+from .loopback import Loopback
 
 HELLO = [{"text": "Hello, **world**!"}]
 
@@ -69,3 +73,30 @@ def in_background(process: worker.WorkerProcess) -> Iterator[Callable[[Run], thr
     for thread in threads:
         thread.join(timeout=20)
         assert not thread.is_alive()
+
+
+@pytest.fixture
+def at_loopback(transactional_db: None) -> Iterator[Loopback]:
+    """A provider on loopback, and agents whose models it serves."""
+    with LoopbackServer() as server:
+        yield Loopback(server)
+
+
+@pytest.fixture
+def no_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Back off for no time at all."""
+    monkeypatch.setattr("llmapp.calls.executor.random.random", lambda: 0.0)
+
+
+@pytest.fixture
+def nothing_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each run read anew how models have done: what is known may be a second old, and tests are faster."""
+    monkeypatch.setattr(health, "OF_BREAKERS", 0.0)
+    health._KNOWN.clear()
+
+
+@pytest.fixture
+async def threads() -> AsyncIterator[DatabaseThreads]:
+    made = DatabaseThreads(1, "test")
+    yield made
+    made.close()

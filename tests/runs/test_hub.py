@@ -14,8 +14,9 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from llmapp import submit
+from llmapp.core import events as ev
 from llmapp.models import Conversation, Run, RunEvent
-from llmapp.runs import bell, hub, log, sweeper
+from llmapp.runs import away, bell, hub, log, sweeper
 from llmapp.runs.bell import News
 from llmapp.runs.clock import db_now
 
@@ -96,11 +97,38 @@ class SilentTail:
     def close(self) -> None: ...
 
 
+async def test_a_run_that_ends_while_it_is_read_is_read_to_its_own_end(
+    person: Any, scripted: Any, process: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at its log and the one at its row: nothing is made up for what the log has."""
+    await sync_to_async(scripted)()
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    read = log.read
+
+    def then_it_ends(*args: Any) -> list[tuple[int, str, str]]:
+        rows = read(*args)
+        if not rows:
+            process.execute(run.pk)
+        return rows
+
+    monkeypatch.setattr(log, "read", then_it_ends)
+    page = await sync_to_async(hub.read, thread_sensitive=False)(run.pk, 1)
+    assert page.rows == await sync_to_async(read)(run.pk, 1)
+    assert page.rows[-1][1] == "completed"
+
+
+@pytest.mark.parametrize("limit, most", [("BUFFER", 3), ("BUFFER_SIZE", 400)])
 async def test_a_reader_that_falls_behind_is_sent_back_to_the_log(
-    person: Any, scripted: Any, process: Any, readers: hub.Hub, monkeypatch: pytest.MonkeyPatch
+    person: Any,
+    scripted: Any,
+    process: Any,
+    readers: hub.Hub,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    most: int,
 ) -> None:
     """Its buffer does not grow, and nothing is lost."""
-    monkeypatch.setattr(hub, "BUFFER", 3)
+    monkeypatch.setattr(hub, limit, most)
     await sync_to_async(scripted)(LONG, speed=2000)
     run = (await sync_to_async(submit)(person, "Hi")).run
     seqs = []
@@ -108,6 +136,10 @@ async def test_a_reader_that_falls_behind_is_sent_back_to_the_log(
     work = asyncio.create_task(sync_to_async(process.execute, thread_sensitive=False)(run.pk))
     async for seq, _ in stream:
         seqs.append(seq)
+        (inbox,) = readers._runs[run.pk]
+        # By the one that came when it was full it may be more.
+        assert len(inbox._news) <= hub.BUFFER
+        assert inbox._size < hub.BUFFER_SIZE + 10_000
         await asyncio.sleep(0.01)
     await work
     assert seqs == list(range(1, len(seqs) + 1))
@@ -185,6 +217,85 @@ async def test_a_reader_of_a_log_without_its_end_is_told_the_end(
     assert events[-2]["messages"][-1]["content"] == "Hello, **world**!"
 
 
+@pytest.mark.parametrize("missing", [range(4, 6), range(2, 3), range(2, 99), range(5, 6)])
+async def test_a_reader_of_a_log_with_a_hole_gets_what_is_before_it_and_the_end(
+    person: Any, scripted: Any, process: Any, readers: hub.Hub, missing: range
+) -> None:
+    """Wherever the hole is: the text is whole in the end, no number comes twice, and nobody waits."""
+    await sync_to_async(scripted)(LONG)
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    await sync_to_async(process.execute, thread_sensitive=False)(run.pk)
+    last = await sync_to_async(log.last_seq)(run.pk)
+    await sync_to_async(RunEvent.objects.filter(run=run, seq__in=missing, seq__lt=last).delete)()
+    events = await collect(readers.stream(run.pk))
+    seqs = [e["seq"] for e in events]
+    assert seqs == [*range(1, missing.start), last - 1, last]
+    assert [e["type"] for e in events[-2:]] == ["MESSAGES_SNAPSHOT", "RUN_FINISHED"]
+    assert events[-2]["messages"][-1]["content"] == "word " * 200
+    again = await collect(readers.stream(run.pk, missing.start - 1))
+    assert [e["type"] for e in again[-2:]] == ["MESSAGES_SNAPSHOT", "RUN_FINISHED"]
+
+
+async def test_a_hole_in_the_log_of_a_run_that_goes_on_is_told_at_its_end(
+    person: Any, scripted: Any, process: Any, readers: hub.Hub, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """Until then the reader has what was before the hole, and nothing that would not fit to it."""
+    monkeypatch.setattr(hub, "SLOW_POLL", 0.1)
+    await sync_to_async(scripted)(LONG, speed=100)
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    executing = asyncio.create_task(sync_to_async(process.execute, thread_sensitive=False)(run.pk))
+    while await sync_to_async(log.last_seq)(run.pk) < 12:  # noqa: ASYNC110 - the log tells nobody else
+        await asyncio.sleep(0.02)
+    await sync_to_async(RunEvent.objects.filter(run=run, seq__range=(6, 9)).delete)()
+    late = asyncio.create_task(collect(readers.stream(run.pk)))
+    events = await late
+    await executing
+    last = await sync_to_async(log.last_seq)(run.pk)
+    assert [e["seq"] for e in events] == [1, 2, 3, 4, 5, last - 1, last]
+    assert events[-2]["messages"][-1]["content"] == "word " * 200
+    assert f"the log of run {run.pk} has a hole after 5" in caplog.text
+
+
+async def test_a_reader_that_has_more_than_the_log_begins_anew(
+    person: Any, scripted: Any, process: Any, readers: hub.Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash of the database took the end of the log: what comes now has numbers that the reader has seen."""
+    monkeypatch.setattr(hub, "SLOW_POLL", 0.1)
+    await sync_to_async(scripted)(LONG, speed=400)
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    reader = asyncio.create_task(collect(readers.stream(run.pk, 500)))
+    await asyncio.sleep(0.3)
+    await sync_to_async(process.execute, thread_sensitive=False)(run.pk)
+    events = await reader
+    assert (events[0]["seq"], events[0]["name"]) == (0, "llmapp.reload")
+    assert [e["seq"] for e in events] == list(range(len(events)))
+    assert text(events) == "word " * 200
+    assert events[-1]["type"] == "RUN_FINISHED"
+
+
+async def test_a_reader_whose_entries_were_replaced_in_an_outage_begins_anew(
+    person: Any, scripted: Any, process: Any, readers: hub.Hub
+) -> None:
+    """The log has grown past what the reader holds by then, and says something else there."""
+    await sync_to_async(scripted)(LONG, speed=100)
+    run = (await sync_to_async(submit)(person, "Hi")).run
+    executing = asyncio.create_task(sync_to_async(process.execute, thread_sensitive=False)(run.pk))
+    events: list[tuple[int, str]] = []
+    async with aclosing(readers.stream(run.pk)) as stream:  # type: ignore[type-var]
+        async for event in stream:
+            events.append(event)
+            if len(events) == 20:
+                another = log.encode(ev.text_content("another", "text"))
+                await sync_to_async(RunEvent.objects.filter(run=run, seq=event[0]).update)(data=another)
+                away.database.times += 1
+    await executing
+    seqs = [seq for seq, _data in events]
+    again = seqs.index(0)
+    assert seqs[:again] == list(range(1, again + 1))
+    assert seqs[again:] == list(range(len(seqs) - again))
+    assert json.loads(events[again][1])["name"] == "llmapp.reload"
+
+
 @pytest.mark.parametrize("after, types", [
     (0, ["RUN_STARTED", "MESSAGES_SNAPSHOT", "RUN_FINISHED"]),
     (1, ["MESSAGES_SNAPSHOT", "RUN_FINISHED"]),
@@ -201,7 +312,9 @@ async def test_a_compacted_log_is_a_snapshot_and_an_end(
     await sync_to_async(Run.objects.update)(ended_at=await sync_to_async(two_days_ago)())
     await sync_to_async(sweeper.compact_logs)(await sync_to_async(db_now)())
     assert await sync_to_async(RunEvent.objects.count)() == 2
-    events = await collect(readers.stream(run.pk, after))
+    # At once: there is nothing to wait for, and a slow look would take its two seconds.
+    async with asyncio.timeout(hub.SLOW_POLL - 0.2):
+        events = await collect(readers.stream(run.pk, after))
     assert [e["type"] for e in events] == types
     assert [m["content"] for m in events[-2]["messages"]] == ["Hi", "Hello, **world**!"]
     assert [e["seq"] for e in events[-2:]] == [last - 1, last]

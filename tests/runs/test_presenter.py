@@ -96,3 +96,21 @@ async def test_a_full_rendering_wins_where_growing_blocks_could_not_know() -> No
 async def test_nothing_to_show_is_nothing() -> None:
     """A run that never said a word has no message to render."""
     assert await presenter.Presenter(lambda event: None).finish() == ""
+
+
+async def test_what_is_withdrawn_is_rendered_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing follows of a message after the snapshot that takes it back, and nothing of it is in the next one."""
+    monkeypatch.setattr(presenter, "INTERVAL", 0.01)
+    monkeypatch.setattr(presenter, "INLINE", 0)  # in a thread, which may be at it when the message goes
+    events: list[ev.Event] = []
+    made = presenter.Presenter(events.append)
+    made.watch(ev.text_start("old"))
+    made.watch(ev.text_content("old", "# Old\n\nwords"))
+    await asyncio.sleep(0)
+    made.watch(ev.messages_snapshot([]))
+    before = len(events)
+    assert await made.finish() == ""
+    made.watch(ev.text_start("new"))
+    made.watch(ev.text_content("new", "New *words*"))
+    assert await made.finish() == render("New *words*")
+    assert {event["value"]["messageId"] for event in events[before:]} == {"new"}

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
 import subprocess
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, connections, transaction
 
 from llmapp import submit
 from llmapp.models import AgentSettings, Duty, Run, Worker
-from llmapp.runs import lease, queue, sweeper
+from llmapp.runs import away, lease, queue, sweeper
 from llmapp.runs.clock import db_now
+from tests.support import stack
 
 from .support import events_of
 
@@ -198,6 +204,15 @@ def test_a_run_that_has_to_wait_is_not_claimed_before_its_time(run: Run) -> None
     assert lease.claim(run.pk, worker.pk) is not None
 
 
+def test_a_run_whose_wait_is_over_is_handed_over_once_though_no_place_is_free(run: Run, enqueued: Any) -> None:
+    """Behind what the broker has already: else new ones would always be before it."""
+    enqueued.clear()
+    Run.objects.update(not_before=ago(1), enqueued_at=ago(40))
+    sweeper.hand_over_again(db_now())
+    sweeper.hand_over_again(db_now())
+    assert enqueued == [run.pk]
+
+
 def test_a_stop_that_its_worker_did_not_live_to_see_is_obeyed(run: Run) -> None:
     """A run that was asked to stop is not started again."""
     worker = held(run)
@@ -247,3 +262,75 @@ def test_a_run_of_a_deleted_agent_fails_and_says_so(run: Run, process: Any) -> N
     process.execute(run.pk)
     run.refresh_from_db()
     assert (run.status, run.error_kind) == ("failed", "model_not_found")
+    assert run.error_message == "This agent was switched off or deleted. Choose another agent."
+    assert events_of(run)[-1]["metadata"]["llmapp.facts"] == {"gone": "agent"}
+
+
+@pytest.mark.skipif(not stack.on_servers(), reason="SQLite has no server that could end a transaction")
+def test_a_worker_that_is_paused_within_a_transaction_keeps_nobody_waiting(run: Run, settings: Any) -> None:
+    """It holds its lease's row and the run's; they are free when the lease has run out. Awake, it tries again."""
+    settings.LLMAPP = {**settings.LLMAPP, "LEASE_SECONDS": 1}
+    worker, is_in, wakes_up = held(run), threading.Event(), threading.Event()
+
+    def write_and_sleep() -> None:
+        try:
+            with transaction.atomic():
+                lease.fence(worker.pk)
+                Run.objects.select_for_update().get(pk=run.pk)
+                is_in.set()
+                wakes_up.wait(20)
+                Run.objects.get(pk=run.pk)
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(1) as pool:
+        sleeper = pool.submit(write_and_sleep)
+        assert is_in.wait(5)
+        began = time.monotonic()
+        assert lease.revoke(worker.pk, "lease_ran_out") == [run.pk]
+        assert time.monotonic() - began < 5
+        wakes_up.set()
+        assert away.is_away(sleeper.exception(5))
+
+
+@pytest.mark.skipif(stack.on_servers(), reason="PostgreSQL has no one writer")
+def test_a_database_that_another_process_keeps_locked_is_one_line(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    """A paused writer is no fault of ours, and a stack trace each 20 s helps nobody. Later it goes on."""
+    with contextlib.closing(sqlite3.connect(connection.settings_dict["NAME"], isolation_level=None)) as other:
+        connection.cursor().execute("PRAGMA busy_timeout = 50")
+        other.execute("BEGIN IMMEDIATE")
+        assert not sweeper.sweep()
+        (said,) = caplog.records
+        assert (said.levelname, said.action, said.exc_info) == ("WARNING", "database_locked", None)  # type: ignore[attr-defined]
+        other.execute("ROLLBACK")
+    assert sweeper.sweep()
+
+
+def test_a_run_that_cannot_be_taken_away_holds_up_no_other(
+    person: Any, scripted: Any, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails, and says so; the other one of the dead worker goes on."""
+    worker = held(run)
+    other = submit(person, "And I?").run
+    lease.claim(other.pk, worker.pk)
+    take_away = lease._take_away
+
+    def fails_for_one(one: Run, *args: Any) -> bool:
+        if one.pk == run.pk:
+            raise ValueError("what nobody has thought of")
+        return take_away(one, *args)
+
+    monkeypatch.setattr(lease, "_take_away", fails_for_one)
+    assert lease.revoke(worker.pk, "worker_died") == [other.pk]
+    run.refresh_from_db()
+    assert (run.status, run.error_kind) == ("failed", "server_error")
+    assert events_of(run)[-1]["type"] == "RUN_ERROR"
+
+
+def test_what_a_revoked_worker_still_holds_is_found_later(run: Run, enqueued: list[Any]) -> None:
+    """However that came about: nobody looked there a second time."""
+    worker = held(run)
+    Worker.objects.filter(pk=worker.pk).update(revoked_at=db_now())
+    sweeper.take_over_from_the_dead(db_now())
+    run.refresh_from_db()
+    assert (run.status, enqueued[-1]) == ("queued", run.pk)

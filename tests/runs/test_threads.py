@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 from django.db import connection
@@ -13,13 +12,6 @@ from llmapp.runs import threads as module
 from llmapp.runs.threads import DatabaseThreads
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-async def threads() -> AsyncIterator[DatabaseThreads]:
-    made = DatabaseThreads(1, "test")
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from django.db import OperationalError
 
 from llmapp import submit
 from llmapp.backends.base import Endpoint, Secret
-from llmapp.calls.base import ModelSpec
+from llmapp.calls.base import Benched, ModelSpec
+from llmapp.core.errors import ErrorKind
 from llmapp.core.run_state import RunStatus
 from llmapp.models import Attempt, Call, Conversation, Credential, Message, Run, Worker
 from llmapp.runs import actions, away, execution, lease, queue, sweeper, worker
@@ -66,7 +67,7 @@ def test_an_answer_is_streamed_stored_and_ended_once(person: Any, scripted: Any,
         ([{"text": "I wi"}, {"finish": "content_filter"}], "incomplete", "content_policy", "I wi"),
         # an answer of nothing is no answer
         ([{"finish": "stop"}], "failed", "invalid_response", ""),
-        ([{"text": " \n"}, {"finish": "stop"}], "incomplete", "invalid_response", " \n"),
+        ([{"text": " \n"}, {"finish": "stop"}], "failed", "invalid_response", ""),
     ],
 )
 def test_a_run_says_how_it_ended(
@@ -326,7 +327,8 @@ def test_what_a_dead_worker_left_open_is_closed(person: Any, scripted: Any, proc
         assert not Attempt.objects.filter(ended_at=None).exists()
     run.refresh_from_db()
     assert run.status == "failed"
-    assert set(Attempt.objects.values_list("error_kind", flat=True)) == {"connection", "server_error"}
+    assert set(Attempt.objects.values_list("error_kind", flat=True)) == {"cancelled", "server_error"}
+    assert set(Attempt.objects.values_list("error_detail", flat=True)) == {"test", ""}
 
 
 @pytest.mark.parametrize(
@@ -390,13 +392,14 @@ async def test_keys_are_taken_in_order_and_not_twice(person: Any, scripted: Any)
         return int(credential.pk)
 
     bare = await pool.pick(model, frozenset())
-    assert bare is not None
+    assert isinstance(bare, Secret)
     assert (bare.id, bare.api_key) == (None, "")
     second = await sync_to_async(add)(2, "key-two")
     first = await sync_to_async(add)(1, "key-one")
     await sync_to_async(add)(0, "key-off", enabled=False)
     picked = [await pool.pick(model, frozenset(avoid)) for avoid in ([], [first], [first, second])]
-    assert [secret and secret.api_key for secret in picked] == ["key-one", "key-two", None]
+    keys = [secret.api_key if isinstance(secret, Secret) else secret for secret in picked]
+    assert keys == ["key-one", "key-two", Benched(ErrorKind.AUTH, 0.0)]
     assert "key-one" not in repr(picked)
     await asyncio.to_thread(threads.close)
 
@@ -492,13 +495,14 @@ def test_entries_of_the_ledger_may_be_made_twice(person: Any, scripted: Any) -> 
     """Whoever lost the answer to the first try asks again, and nothing is counted twice."""
     scripted()
     run = submit(person, "Hi").run
-    ledger = RunLedger(run.pk, DatabaseThreads(1, "test"))
+    worker = lease.register(1, {})
+    assert lease.claim(run.pk, worker.pk) is not None
+    ledger = RunLedger(run.pk, worker.pk, DatabaseThreads(1, "test"))
     model = brief(Run.objects.get(), 1).agent.models[0]
     call = ledger._open_call()
     assert ledger._open_call() == call
-    assert ledger._open_attempt(call, 1, model, Secret(id=None)) == ledger._open_attempt(
-        call, 1, model, Secret(id=None)
-    )
+    first = ledger._open_attempt(call, 1, model, Secret(id=None), {"model": "actor"}, 5)
+    assert ledger._open_attempt(call, 1, model, Secret(id=None), {"model": "actor"}, 5) == first
     assert ledger._open_call() != call
     run.refresh_from_db()
     assert run.attempts_used == 1

@@ -15,6 +15,7 @@ from llmapp import submit
 from llmapp.core import events as ev
 from llmapp.models import Run, RunEvent, Worker
 from llmapp.runs import lease, log
+from llmapp.runs import writer as writer_module
 from llmapp.runs.writer import LogWriter
 
 from .support import events_of, text_of
@@ -159,6 +160,78 @@ async def test_a_connection_that_is_lost_costs_no_event_and_doubles_none(
         await asyncio.sleep(0.01)
     await run_log.commit(list)
     assert await sync_to_async(text_of)(runs[0]) == "".join(f"{n} " for n in range(20))
+
+
+async def test_what_a_crash_of_the_database_takes_is_written_again(
+    desk: Desk, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under the same numbers, for readers have it; also of a run that has nothing to write just then."""
+    monkeypatch.setattr(writer_module, "MAY_LOSE", ("sqlite", "postgresql"))
+    crash = Crash(monkeypatch)
+    first, second = [await desk.take(run) for run in runs[:2]]
+    for n in range(20):
+        say(first, f"{n} ")
+        say(second, f"{n} ", "s")
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
+    before = [await sync_to_async(rows_of)(run) for run in runs[:2]]
+    crash.take({runs[0].pk: len(before[0]) - 5, runs[1].pk: len(before[1]) - 3})
+    say(first, "more")
+    await first.commit(list)
+    after = [await sync_to_async(rows_of)(run) for run in runs[:2]]
+    assert after[0][: len(before[0])] == before[0]
+    assert after[1] == before[1]
+    say(second, "more", "s")
+    await second.commit(list)
+    for run in runs[:2]:
+        assert await sync_to_async(text_of)(run) == "".join(f"{n} " for n in range(20)) + "more"
+    assert desk.lost == []
+
+
+async def test_a_run_whose_entries_nobody_has_any_more_is_let_go(
+    desk: Desk, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is begun anew; the others go on."""
+    monkeypatch.setattr(writer_module, "MAY_LOSE", ("sqlite", "postgresql"))
+    monkeypatch.setattr(writer_module, "ON_DISK_AFTER", -1.0)
+    crash = Crash(monkeypatch)
+    torn, other = [await desk.take(run) for run in runs[:2]]
+    say(torn, "text")
+    await asyncio.sleep(0.1)
+    crash.take({runs[0].pk: 2})
+    say(torn, "more")
+    say(other, "well")
+    with pytest.raises(writer_module.LostByCrash):
+        await torn.commit(list)
+    await other.commit(list)
+    assert [run_id for run_id, _error in desk.lost] == [runs[0].pk]
+    assert await sync_to_async(text_of)(runs[1]) == "well"
+    assert [seq for seq, _data in await sync_to_async(rows_of)(runs[0])] == [1, 2]
+
+
+class Crash:
+    """Takes the newest rows of logs out of the database, and then the writer's connection."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._kept: dict[uuid.UUID, int] = {}
+        real = LogWriter._write
+
+        def write(writer: LogWriter, batch: Any) -> None:
+            if kept := self._kept:
+                self._kept = {}
+                for run_id, last in kept.items():
+                    RunEvent.objects.filter(run=run_id, seq__gt=last).delete()
+                raise OperationalError("server closed the connection unexpectedly")
+            real(writer, batch)
+
+        monkeypatch.setattr(LogWriter, "_write", write)
+
+    def take(self, kept: dict[uuid.UUID, int]) -> None:
+        self._kept = kept
+
+
+def rows_of(run: Run) -> list[tuple[int, str]]:
+    return list(RunEvent.objects.filter(run=run).order_by("seq").values_list("seq", "data"))
 
 
 async def test_a_finished_step_waits_for_the_disk(desk: Desk, runs: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmapp.backends.base import Secret
-from llmapp.calls.base import AttemptResult, BackendPool, Call, ModelSpec, Notice, Ports
-from llmapp.core.errors import Failure
+from llmapp.backends.base import ModelRequest, Secret
+from llmapp.calls.base import AttemptResult, BackendPool, Benched, Call, ModelSpec, NoBook, Notice, Ports, Summary
+from llmapp.core.errors import ErrorKind, Failure
+from llmapp.core.health import ModelHealth, Observation
+from llmapp.core.learned import Learned
 from llmapp.core.stream import Delta, ReasoningDelta, TextDelta
 
 
 class MemoryBudget:
-    def __init__(self, attempts: int = 12, seconds: float = 60.0) -> None:
+    """`clock` gives seconds: the event loop's own, where a test moves it."""
+
+    def __init__(self, attempts: int = 12, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
         self.attempts = attempts
         self.taken = 0
-        self._end = time.monotonic() + seconds
+        self.failures: Counter[ErrorKind] = Counter()
+        self._clock = clock
+        self._end = clock() + seconds
 
     def remaining(self) -> float:
-        return self._end - time.monotonic()
+        return self._end - self._clock()
 
     def take_attempt(self) -> int | None:
         if self.taken >= self.attempts:
@@ -28,12 +36,17 @@ class MemoryBudget:
         self.taken += 1
         return self.taken
 
+    def count(self, kind: ErrorKind) -> int:
+        self.failures[kind] += 1
+        return self.failures[kind]
+
 
 @dataclass
 class MemorySink:
-    """What a person would have seen."""
+    """What a person would have seen: what was withdrawn is in `deltas`, and not in `text`."""
 
     deltas: list[Delta] = field(default_factory=list)
+    kept_from: int = 0
     notices: list[Notice] = field(default_factory=list)
     withdrawn: int = 0
 
@@ -43,12 +56,13 @@ class MemorySink:
     def notice(self, notice: Notice) -> None:
         self.notices.append(notice)
 
-    def withdraw(self) -> None:
+    async def withdraw(self) -> None:
         self.withdrawn += 1
+        self.kept_from = len(self.deltas)
 
     @property
     def text(self) -> str:
-        return "".join(d.text for d in self.deltas if isinstance(d, TextDelta))
+        return "".join(d.text for d in self.deltas[self.kept_from :] if isinstance(d, TextDelta))
 
     @property
     def reasoning(self) -> str:
@@ -66,6 +80,7 @@ class MemoryLedger:
     slow: float = 0.0
     calls: dict[int, Failure | None] = field(default_factory=dict)
     attempts: dict[int, tuple[ModelSpec, Secret]] = field(default_factory=dict)
+    requests: dict[int, ModelRequest] = field(default_factory=dict)
     results: dict[int, AttemptResult] = field(default_factory=dict)
     open_calls: int = 0
 
@@ -79,8 +94,11 @@ class MemoryLedger:
         await asyncio.sleep(self.slow)
         self.calls[call_id] = failure
 
-    async def attempt_started(self, call_id: int, number: int, model: ModelSpec, secret: Secret) -> int:
+    async def attempt_started(
+        self, call_id: int, number: int, model: ModelSpec, secret: Secret, request: ModelRequest
+    ) -> int:
         self.attempts[number] = (model, secret)
+        self.requests[number] = request
         await asyncio.sleep(self.slow)
         return number
 
@@ -96,14 +114,50 @@ class MemoryKeys:
     def __init__(self, *keys: str) -> None:
         self.secrets = [Secret(id=number, api_key=key) for number, key in enumerate(keys, start=1)]
         self.reports: list[tuple[int | None, Failure | None]] = []
+        #: What is picked, one after the other; None for a key. Then keys.
+        self.benched: list[Benched | None] = []
 
-    async def pick(self, model: ModelSpec, avoid: frozenset[int]) -> Secret | None:
+    async def pick(self, model: ModelSpec, avoid: frozenset[int]) -> Secret | Benched:
+        if self.benched and (benched := self.benched.pop(0)) is not None:
+            return benched
         if not self.secrets:
             return Secret(id=None)
-        return next((secret for secret in self.secrets if secret.id not in avoid), None)
+        free = (secret for secret in self.secrets if secret.id not in avoid)
+        return next(free, Benched(ErrorKind.AUTH, None))
 
-    async def report(self, secret: Secret, failure: Failure | None) -> None:
+    async def report(
+        self, model: ModelSpec, secret: Secret, failure: Failure | None, headers: Mapping[str, str]
+    ) -> None:
         self.reports.append((secret.id, failure))
+
+
+class MemoryBook(NoBook):
+    """A health book that says what it was told to say, and a notebook that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.health: dict[int, ModelHealth] = {}
+        self.admits = True
+        self.observations: list[tuple[int, Observation]] = []
+        self.learned: dict[int, Learned] = {}
+        self.summaries: list[Summary] = []
+
+    async def read(self, models: Sequence[ModelSpec], input_tokens: int | None = None) -> Mapping[int, ModelHealth]:
+        return self.health
+
+    async def admit(self, model: ModelSpec) -> bool:
+        return self.admits
+
+    async def report(self, model: ModelSpec, observation: Observation) -> None:
+        self.observations.append((model.id, observation))
+
+    async def learn(self, model: ModelSpec, lesson: Learned) -> None:
+        self.learned[model.id] = self.learned.get(model.id, Learned()).and_also(lesson)
+
+    async def summary(self, refs: Sequence[str]) -> Summary | None:
+        return self.summaries[-1] if self.summaries else None
+
+    async def keep_summary(self, summary: Summary) -> None:
+        self.summaries.append(summary)
 
 
 class Harness:
@@ -114,4 +168,13 @@ class Harness:
         self.sink = MemorySink()
         self.ledger = MemoryLedger(slow)
         self.keys = MemoryKeys(*keys)
-        self.ports = Ports(budget=self.budget, sink=self.sink, ledger=self.ledger, keys=self.keys, backends=backends)
+        self.book = MemoryBook()
+        self.ports = Ports(
+            budget=self.budget,
+            sink=self.sink,
+            ledger=self.ledger,
+            keys=self.keys,
+            backends=backends,
+            health=self.book,
+            notebook=self.book,
+        )

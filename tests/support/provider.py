@@ -6,6 +6,7 @@ In a test, on a thread of its own:
         provider.url                    # "http://127.0.0.1:PORT/v1", the base_url of an endpoint
         provider.models["bad"] = {"status": 503, "body": {"error": {"message": "no"}}}
         provider.push({"stall_after": 5})           # for the next request only, whatever its model
+        provider.plans["Hi"] = [{"status": 503}, {}]    # for requests that answer "Hi", in turn; then the last
         ...
         provider.requests[0].body["messages"]       # what came in: path, headers, body, connection
         provider.requests[0].closed_at              # time.time() when the client closed its socket too early
@@ -23,16 +24,22 @@ As a process, with the behaviour chosen by the model's name or over HTTP:
     curl -d '{"reset": true}' localhost:4010/_control
     curl localhost:4010/_stats          # {"connections", "open", "requests": [{...}]}
 
-The first of these decides what a request gets: what was pushed (each entry once), `models[model]`,
-`NAMED[model]` below (so that a configured model called "stall" stalls), `default`. Keys of a behaviour:
+The first of these decides what a request gets: the plan for the user message that it is about, what was pushed (each
+entry once), `models[model]`, `NAMED[model]` below (so that a configured model called "stall" stalls), `default`. Keys
+of a behaviour:
 
     answer              text to say; else `answer_for(last user message)`, the same on every run
+    overlap             characters of a cut answer that it says again when it is asked to go on with it
+    anew                true: it says all of it again then
     reasoning           text to think before it
     tool_calls          list of tool calls as OpenAI streams them, after the text
     tokens_per_second   0 (at once) in a test, 50 as a process
     first_token_delay   seconds
     stop_after          number of tokens after which the answer stops as `end` says, without its ending
     stall_after         number of tokens after which nothing comes any more
+    wait_after          number of tokens after which nothing comes until `provider.release()`
+    hold_after          [number of tokens, threading.Event]: goes on after these tokens once the event is set, at its
+                        own speed; after all of them, with its ending. Not over HTTP
     comments            seconds between ": ping" comments while it waits or stalls
     finish_reason       "stop"; null leaves it out. `done`: false leaves `data: [DONE]` out
     usage               true (counted), false, or the object itself
@@ -46,9 +53,13 @@ The first of these decides what a request gets: what was pushed (each entry once
     cookie              the value of a Set-Cookie header
     close_after         seconds after a whole answer at which it closes the idle connection unasked
     drop_reused         true: a second request on one connection is dropped without an answer
-    echo_key            true: refuses with 401 and quotes the Authorization header
-    status headers body refuses with this instead of an answer; `body` is an object or text
+    echo_key            true: refuses with 401 and quotes the Authorization header, in the body and in the head
+    window              tokens: refuses what is longer by its own count, and states this limit. It counts
+                        `chars_per_token` (4) characters for each, and says so in the usage of its answers
+    status headers body refuses with this instead of an answer; `body` is an object or text. `headers` alone: those
+                        of the answer
     delay               seconds before the head of the answer
+    slow_head           seconds between two bytes of the head
     raw                 text that is sent as the body of a 200 event stream as it is
     bytes               text (latin-1) that is sent instead of any HTTP answer, then the socket is closed
     silent              true: never answers
@@ -66,7 +77,7 @@ from collections import deque
 from dataclasses import asdict
 from typing import Any, Self
 
-from .provider_answers import Behaviour, answer_for, tokens_of
+from .provider_answers import Behaviour, answer_for, tokens_of, user_messages
 from .provider_wire import Connection, Received
 
 __all__ = ["HTML", "NAMED", "Provider", "Received", "answer_for", "tokens_of"]
@@ -107,12 +118,14 @@ class Provider:
         self.default: Behaviour = default
         self.models: dict[str, Behaviour] = {}
         self.pushed: deque[Behaviour] = deque()
+        self.plans: dict[str, list[Behaviour]] = {}
         self.requests: list[Received] = []
         self.connections = 0
         self.open: set[Connection] = set()
         self._ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
+        self._released = asyncio.Event()
         self._thread: threading.Thread | None = None
 
     @property
@@ -127,6 +140,7 @@ class Provider:
         """Forget behaviours, requests and counts."""
         self.models.clear()
         self.pushed.clear()
+        self.plans.clear()
         self.requests.clear()
         self.connections = 0
 
@@ -139,6 +153,25 @@ class Provider:
                     return request
             time.sleep(0.01)
         raise AssertionError("no client closed its socket")
+
+    def unanswered(self) -> list[Received]:
+        """Return the requests that hold a socket now: neither answered to the end nor given up by their client.
+
+        A connection without one is idle, and kept for the next request.
+        """
+        return [request for request in self.requests if request.ended_at is None and request.closed_at is None]
+
+    def release(self) -> None:
+        """Let answers go on that were held, and hold none from now on until `hold`."""
+        assert self._loop
+        self._loop.call_soon_threadsafe(self._released.set)
+
+    def hold(self) -> None:
+        assert self._loop
+        self._loop.call_soon_threadsafe(self._released.clear)
+
+    async def released(self) -> None:
+        await self._released.wait()
 
     def close_idle(self) -> None:
         """Close all connections that are between two requests."""
@@ -154,7 +187,10 @@ class Provider:
         self._loop.call_soon_threadsafe(close)
         done.wait(5)
 
-    def behaviour_for(self, model: str) -> Behaviour:
+    def behaviour_for(self, body: dict[str, Any]) -> Behaviour:
+        model = body.get("model", "")
+        if planned := next((self.plans[said] for said in user_messages(body) if said in self.plans), None):
+            return self.default | (planned.pop(0) if len(planned) > 1 else planned[0])
         if self.pushed:
             return self.default | self.pushed.popleft()
         return self.default | self.models.get(model, NAMED.get(model, {}))
@@ -193,6 +229,10 @@ class Provider:
         for connection in list(self.open):
             connection.abort()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.01)  # who was let in at this very moment
+        for connection in list(self.open):
+            connection.abort()
+        await asyncio.sleep(0)
 
     # -- its own pages
 

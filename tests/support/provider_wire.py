@@ -10,12 +10,13 @@ import contextlib
 import json
 import socket
 import struct
+import threading
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .provider_answers import Behaviour, chunk, deltas_of, usage_of, whole_answer
+from .provider_answers import Behaviour, chunk, deltas_of, too_long, usage_of, whole_answer
 
 
 @dataclass
@@ -40,13 +41,15 @@ class Director(Protocol):
     connections: int
     open: set[Connection]
 
-    def behaviour_for(self, model: str) -> Behaviour: ...
+    def behaviour_for(self, body: dict[str, Any]) -> Behaviour: ...
 
     def control(self, order: dict[str, Any]) -> dict[str, Any]: ...
 
     def stats(self) -> dict[str, Any]: ...
 
     def models_page(self) -> dict[str, Any]: ...
+
+    async def released(self) -> None: ...
 
 
 class Connection(asyncio.Protocol):
@@ -137,7 +140,7 @@ class Connection(asyncio.Protocol):
             request = Received(path, headers, body, self.number)
             self.provider.requests.append(request)
             self.request = request
-            await self.answer(request, self.provider.behaviour_for((body or {}).get("model", "")))
+            await self.answer(request, self.provider.behaviour_for(body or {}))
             request.ended_at = time.time()
 
     async def answer(self, request: Received, behaviour: Behaviour) -> None:
@@ -148,17 +151,23 @@ class Connection(asyncio.Protocol):
         if behaviour.get("silent"):
             await asyncio.sleep(3600)
         await asyncio.sleep(behaviour.get("delay", 0))
+        if "slow_head" in behaviour:
+            for byte in _head(200, {"content-type": "text/event-stream"}, None, "chunked"):
+                await self.write(bytes([byte]))
+                await asyncio.sleep(behaviour["slow_head"])
         if "bytes" in behaviour:
             self.transport.write(behaviour["bytes"].encode("latin-1"))
             return self.transport.close()
         if behaviour.get("echo_key"):
             said = f"the key {request.headers.get('authorization')} is wrong"
             behaviour = {"status": 401, "headers": {"x-echo": said}, "body": {"error": {"message": said}}}
+        behaviour = too_long(request.body or {}, behaviour) or behaviour
         if "status" in behaviour or "body" in behaviour:
             head = _cookie(behaviour) | behaviour.get("headers", {})
             return await self.send_document(behaviour.get("status", 200), head, behaviour.get("body", ""))
         if not (request.body or {}).get("stream"):
-            return await self.send_document(200, _cookie(behaviour), whole_answer(request.body, behaviour))
+            head = _cookie(behaviour) | behaviour.get("headers", {})
+            return await self.send_document(200, head, whole_answer(request.body, behaviour))
         await _Stream(self, request, behaviour).send()
 
     # -- writing
@@ -188,7 +197,7 @@ class _Stream:
         self.held: list[bytes] = []
 
     async def send(self) -> None:
-        headers = {"content-type": "text/event-stream"} | _cookie(self.behaviour)
+        headers = {"content-type": "text/event-stream"} | _cookie(self.behaviour) | self.behaviour.get("headers", {})
         if self.framing != "length":
             await self.connection.write(_head(200, headers, None, self.framing))
         whole = await self.send_body()
@@ -234,11 +243,17 @@ class _Stream:
 
     async def tokens(self) -> AsyncIterator[dict[str, Any]]:
         start = time.monotonic()
+        held_at, gate = self.behaviour.get("hold_after", (None, None))
         for number, delta in enumerate(deltas_of(self.request.body, self.behaviour)):
+            if number == held_at:
+                await _opened(gate)
+                start = time.monotonic() - number / (self.speed or 1)
             if self.speed:
                 await asyncio.sleep(max(start + number / self.speed - time.monotonic(), 0))
             if number == self.behaviour.get("stall_after"):
                 await self.wait(3600)
+            if number == self.behaviour.get("wait_after"):
+                await self.connection.provider.released()
             at, error = self.behaviour.get("error_after", (None, None))
             if number == at:
                 await self.send_event({"error": error})
@@ -247,6 +262,9 @@ class _Stream:
 
     async def send_ending(self) -> None:
         body, behaviour = self.request.body, self.behaviour
+        held_at, gate = behaviour.get("hold_after", (None, None))
+        if held_at is not None and held_at >= self.sent:
+            await _opened(gate)
         for extra in behaviour.get("chunks", []):
             await self.send_event(extra)
         if behaviour.get("finish_reason", "stop"):
@@ -287,6 +305,12 @@ class _Stream:
         await self.connection.write(piece)
         if self.behaviour.get("cut_bytes"):
             await asyncio.sleep(0)
+
+
+async def _opened(gate: threading.Event) -> None:
+    # Whoever sets it is on another thread, and knows no loop.
+    while not gate.is_set():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 def _cookie(behaviour: Behaviour) -> dict[str, str]:

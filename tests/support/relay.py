@@ -32,6 +32,8 @@ class Relay:
     def __init__(self, host: str, port: int, url: str = "") -> None:
         self._target = (host, port)
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        #: Those that were let in, from their first moment on.
+        self._met: set[asyncio.StreamWriter] = set()
         self._passing = asyncio.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -79,12 +81,12 @@ class Relay:
         if self._server is not None:
             self._server.close()
             self._server = None
-        for pair in list(self._pairs):
-            for writer in pair:
-                _reset(writer)
+        for writer in [*self._met, *(writer for pair in self._pairs for writer in pair)]:
+            _reset(writer)
         # The tasks see it, and the sockets are gone when this returns.
-        while self._pairs:  # noqa: ASYNC110 - a few milliseconds
+        while self._met:  # noqa: ASYNC110 - a few milliseconds
             await asyncio.sleep(0.005)
+        await asyncio.sleep(0)
 
     async def _swallow(self) -> None:
         self._passing.clear()
@@ -105,10 +107,20 @@ class Relay:
         return [*(self._server.sockets if self._server else ()), *writers]
 
     async def _meet(self, reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
+        self._met.add(near)
+        try:
+            await self._pass_between(reader, near)
+        finally:
+            self._met.discard(near)
+
+    async def _pass_between(self, reader: asyncio.StreamReader, near: asyncio.StreamWriter) -> None:
         try:
             far_reader, far = await asyncio.open_connection(*self._target)
         except OSError:
             _reset(near)
+            return
+        if near.transport.is_closing():  # cut meanwhile
+            _reset(far)
             return
         pair = (near, far)
         self._pairs.add(pair)

@@ -53,6 +53,8 @@ class Site:
     #: What runs the site's commands, and where from.
     manage_py: Sequence[str] = (sys.executable, str(ROOT / "manage.py"))
     folder: Path | None = None
+    #: Seconds in which it has to be ready when a test starts it.
+    patience = PATIENCE
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class Site:
         self._arguments = [*(["--demo"] if demo else []), *of_each, *arguments]
         self._changed = threading.Condition()
         self._services = contextlib.ExitStack()
+        self._has_services = False
 
     # --- its life -------------------------------------------------------------------------------
 
@@ -90,7 +93,7 @@ class Site:
         """Start it, and wait until it says that it is ready."""
         self.launch()
         try:
-            self.wait_until_ready()
+            self.wait_until_ready(self.patience)
         except BaseException:
             self.stop()
             raise
@@ -108,11 +111,13 @@ class Site:
         return stack.services()
 
     def launch(self) -> None:
-        """Start it, and do not wait."""
-        urls = self._services.enter_context(self.services())
-        self.env |= urls
-        self.put_into(urls)
-        self._launched = time.monotonic()
+        """Start it, and do not wait. One that has ended starts again on what it had."""
+        if not self._has_services:
+            urls = self._services.enter_context(self.services())
+            self.env |= urls
+            self.put_into(urls)
+            self._has_services = True
+        self._launched, self._said_before = time.monotonic(), len(self.lines)
         self.process = subprocess.Popen(
             [*self.manage_py, "llmapp", "serve", "--port", "0", *self._config(), *self._arguments],
             env=self.env,
@@ -125,10 +130,16 @@ class Site:
         self._reader.start()
 
     def wait_until_ready(self, within: float = PATIENCE) -> None:
-        self.url = self.wait_for_line("ready http", within).removeprefix("ready ").rstrip("/")
+        self.url = self.wait_for_line("ready http", within, self._said_before).removeprefix("ready ").rstrip("/")
         self.seconds_to_ready = time.monotonic() - self._launched
         self.http.base_url = httpx.URL(self.url)
         self.port = int(self.url.rpartition(":")[2])
+
+    def start_again(self) -> None:
+        """Start it once more, where its `serve` has ended, whoever ended it."""
+        self.process.wait(25)
+        self._hear_the_rest()
+        self.start()
 
     def put_into(self, urls: dict[str, str]) -> None:
         """Prepare its database before the start, where it is not to be empty. Without URLs it is a file in the home."""
@@ -158,11 +169,14 @@ class Site:
             self.process.kill()
             raise
         finally:
-            # What a killed `serve` leaves behind holds the pipe for a moment.
-            self._reader.join(20)
-            assert self.process.stdout is not None
-            self.process.stdout.close()
+            self._hear_the_rest()
             self._services.close()
+
+    def _hear_the_rest(self) -> None:
+        # What a killed `serve` leaves behind holds the pipe for a moment.
+        self._reader.join(20)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
 
     # --- what it says and does --------------------------------------------------------------------
 
@@ -195,6 +209,13 @@ class Site:
         mine = f"LLMAPP_HOME={self.home}\0"
         supervised = f"llmapp.supervised\0{program}\0"
         return [pid for pid, line, env in processes() if supervised in line and mine in env]
+
+    def web_that_serves(self, port: int) -> int:
+        """Return the pid of the web process at the other end of our connection from `port`."""
+        here, there = f":{self.port:04X}", f":{port:04X}"
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        (inode,) = (row[9] for row in rows if row[1].endswith(here) and row[2].endswith(there))
+        return next(pid for pid in self.webs() if f"socket:[{inode}]" in sockets_of(pid))
 
     def worker_of(self, run: str) -> int:
         """Return the pid of the worker that claimed a run first."""
@@ -238,15 +259,15 @@ class Site:
         with self._post(agent, text, thread, str(uuid.uuid4())) as answer:
             return [event for _seq, event in sse(answer)]
 
-    def submit(self, agent: str, text: str, thread: str | None = None) -> str:
-        """Start a run and return its id once it is there."""
+    def submit(self, agent: str, text: str, thread: str | None = None, message: str | None = None) -> str:
+        """Start a run and return its id once it is there. `message` is what its message is to be called."""
         run = str(uuid.uuid4())
-        with self._post(agent, text, thread, run) as answer:
+        with self._post(agent, text, thread, run, message) as answer:
             next(sse(answer))
         return run
 
-    def _post(self, agent: str, text: str, thread: str | None, run: str) -> Any:
-        message = {"id": str(uuid.uuid4()), "role": "user", "content": text}
+    def _post(self, agent: str, text: str, thread: str | None, run: str, id: str | None = None) -> Any:
+        message = {"id": id or str(uuid.uuid4()), "role": "user", "content": text}
         body = {"threadId": thread or str(uuid.uuid4()), "runId": run, "messages": [message]}
         return self.http.stream("POST", f"/api/agents/{agent}/runs", json=body, timeout=120)
 
@@ -270,6 +291,15 @@ class Site:
 
         found: dict[str, Any] = self.wait_for(ended, seconds)
         return found
+
+
+def sockets_of(pid: int) -> set[str]:
+    """Return the sockets that a process holds, as the system writes them."""
+    found = set()
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(link))
+    return found
 
 
 def sse(answer: httpx.Response) -> Iterator[tuple[int, Event]]:

@@ -16,13 +16,17 @@ broker; with RabbitMQ there is none anywhere.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, ClassVar
 
 import psycopg
 import redis
@@ -139,6 +143,116 @@ class OwnRedis:
         """It holds its connections, takes new ones, and answers none."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+
+
+class OwnPostgres:
+    """A PostgreSQL that a test may restart and crash: nobody else uses it. Made in a second, in a temporary folder.
+
+    `synchronous_commit=off` means what it says here: what was not waited for stays in memory for seconds, and an
+    immediate stop loses it. Nothing waits for the disk itself, which survives the crash of a process.
+    """
+
+    SETTINGS: ClassVar[dict[str, str]] = {
+        "listen_addresses": "127.0.0.1",
+        "shared_buffers": "16MB",
+        "max_connections": "100",
+        "fsync": "off",
+        "wal_writer_delay": "10s",
+        "wal_writer_flush_after": "64MB",
+    }
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self._port = free.getsockname()[1]
+        self.url = f"postgres://postgres@127.0.0.1:{self._port}/site"
+        self._folder = tempfile.mkdtemp(prefix="llmapp-postgres-")
+
+    def __enter__(self) -> OwnPostgres:
+        if os.geteuid() == 0:
+            # It refuses to run as root.
+            shutil.chown(self._folder, "postgres")
+        self._do("initdb", "-D", f"{self._folder}/data", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync")
+        self.start()
+        with self.superuser("postgres") as server:
+            server.execute("CREATE DATABASE site")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with suppress(subprocess.CalledProcessError):
+            self.stop("immediate")
+        shutil.rmtree(self._folder)
+
+    def superuser(self, database: str = "site") -> psycopg.Connection[Any]:
+        return psycopg.connect(self.url.replace("/site", f"/{database}"), autocommit=True)
+
+    def start(self) -> None:
+        settings = {**self.SETTINGS, "port": str(self._port), "unix_socket_directories": self._folder}
+        options = " ".join(f"-c {name}={value}" for name, value in settings.items())
+        self._pg_ctl("-o", options, "-l", f"{self._folder}/log", "start")
+
+    def stop(self, mode: str) -> None:
+        """Stop it: "fast" ends all connections, "immediate" is a crash."""
+        self._pg_ctl("-m", mode, "stop")
+
+    def _pg_ctl(self, *arguments: str) -> None:
+        self._do("pg_ctl", "-D", f"{self._folder}/data", "-w", "-t", "30", *arguments)
+
+    def _do(self, program: str, *arguments: str) -> None:
+        (path, *_older) = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"), reverse=True)
+        account = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+        # Not pipes: the server would hold them as long as it lives.
+        subprocess.run(
+            [path, *arguments], check=True, timeout=60, cwd=self._folder,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **account,
+        )  # fmt: skip
+
+
+@contextmanager
+def own_rabbitmq(consumer_timeout: float) -> Iterator[str]:
+    """Run a RabbitMQ of one's own that closes channels after so many seconds, and give its URL."""
+    with ExitStack() as free:
+        sockets = [free.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        port, distribution = (one.getsockname()[1] for one in sockets)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\n")
+        # It looks once a minute, unless it is told otherwise.
+        milliseconds = int(consumer_timeout * 1000)
+        rabbit = f"{{channel_tick_interval, 500}}, {{consumer_timeout, {milliseconds}}}"
+        (folder / "advanced.config").write_text(f"[{{rabbit, [{rabbit}]}}].\n")
+        (folder / "plugins").write_text("[].")
+        environment = os.environ | {
+            "HOME": name,
+            "RABBITMQ_NODENAME": f"llmapp-{port}@localhost",
+            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_DIST_PORT": str(distribution),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+        }
+        # Not the script on the path: that one becomes another user, and knows one server only.
+        command = ["/usr/lib/rabbitmq/bin/rabbitmq-server"]
+        quietly = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with subprocess.Popen(command, env=environment, start_new_session=True, **quietly) as process:
+            try:
+                _wait_for_port(port, 90)
+                yield f"amqp://guest:guest@127.0.0.1:{port}//"
+            finally:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _wait_for_port(port: int, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < until, f"nobody listens to {port}"
+            time.sleep(0.1)
 
 
 @contextmanager

@@ -23,6 +23,8 @@ import pytest
 from django.conf import settings
 from django.db import connection
 
+from llmapp.core.run_state import RunStatus
+from llmapp.models import Run
 from tests.runs.conftest import enqueued, in_background, person, process, scripted
 
 __all__ = ["enqueued", "in_background", "person", "process", "scripted"]
@@ -106,6 +108,24 @@ def daphne(transactional_db: None) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(10)
+
+
+@pytest.fixture
+def working(process: Any) -> Any:
+    """A worker that takes whatever is queued."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            for run in Run.objects.filter(status=RunStatus.QUEUED):
+                process.execute(run.pk)
+            time.sleep(0.02)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
 
 
 def database_url() -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -161,24 +159,6 @@ def test_a_stream_without_its_end_is_not_accepted(
     stream = b"".join(stream_of(run).split(b": still here\n\n")[:-cut])
     (turn,) = official_client(recorded(stream), "--id", "m1", "--say", "Hi")
     assert not turn.accepted
-
-
-@pytest.fixture
-def working(process: Any) -> Any:
-    """A worker that takes whatever is queued."""
-    stop = threading.Event()
-
-    def work() -> None:
-        while not stop.is_set():
-            for run in Run.objects.filter(status=RunStatus.QUEUED):
-                process.execute(run.pk)
-            time.sleep(0.02)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
 
 
 def test_a_thread_of_three_turns(

@@ -28,6 +28,8 @@ from llmapp.models import (
     Provider,
     Run,
     RunEvent,
+    Turn,
+    WebProcess,
     Worker,
 )
 
@@ -49,6 +51,7 @@ class Site:
     conversation: Conversation
     run: Run
     worker: Worker
+    web: WebProcess
     token: ApiToken
 
 
@@ -104,8 +107,11 @@ def site(boss: Any, django_user_model: Any) -> Site:
         heartbeat_at=now,
         lease_until=now + timedelta(seconds=60),
     )
+    web = WebProcess.objects.create(
+        hostname="box", pid=8, versions={"llmapp": "1.0"}, started_at=now, heartbeat_at=now + timedelta(seconds=60)
+    )
     tokens.issue(user)
-    return Site(provider, model, other_model, agent, conversation, run, worker, ApiToken.objects.get())
+    return Site(provider, model, other_model, agent, conversation, run, worker, web, ApiToken.objects.get())
 
 
 def add_key(provider: Provider, key: str) -> Credential:
@@ -142,14 +148,18 @@ def add_run(conversation: Conversation, agent: AgentSettings, status: str = "fai
         **(values | fields),
     )
     RunEvent.objects.create(run=run, seq=1, data=f'{{"type": "RUN_STARTED", "text": "{SECRET}"}}', created_at=now)
-    call = Call.objects.create(run=run, turn=1, started_at=now, ended_at=now)
+    turn = Turn.objects.create(run=run, number=1, started_at=now, ended_at=now, error_kind=run.error_kind)
+    call = Call.objects.create(run=run, turn=turn, started_at=now, ended_at=now)
     for number, kind in [(1, "rate_limit"), (2, run.error_kind)]:
         Attempt.objects.create(
             call=call,
             number=number,
+            model=agent.model,
             model_name="small",
+            request={"model": "gpt-small", "messages": [{"path": str(message.pk), "count": 1}]},
             started_at=now,
             ended_at=now + timedelta(seconds=1),
+            waited=1.5 if kind == "rate_limit" else None,
             first_token=0.25 * number,
             status_code=429 if kind else 200,
             error_kind=kind,

@@ -116,6 +116,10 @@ def test_groups_are_kept_only_where_they_say_who_may(browser: Client, site: Site
     [
         (lambda site: site.other_model.delete(), "The fallback big names a model that is not there any more."),
         (lambda site: LanguageModel.objects.filter(name="big").update(enabled=False), "The model big is disabled"),
+        (
+            lambda site: AgentSettings.objects.update(summary_model="gone"),
+            "The summary model gone is not there any more",
+        ),
         (lambda site: type(site.provider).objects.update(enabled=False), "its provider local is disabled"),
     ],
 )
@@ -132,6 +136,24 @@ def test_a_fallback_that_is_gone_stays_until_somebody_takes_it_out(browser: Clie
     browser.post(change(site), form(site, "big", description="new"))
     site.agent.refresh_from_db()
     assert (site.agent.fallbacks, site.agent.description) == (["big"], "new")
+
+
+def test_a_summary_model_is_chosen(browser: Client, site: Site) -> None:
+    """It is one of the models, or nobody in particular."""
+    assert browser.post(change(site), form(site, "big", summary_model="big")).status_code == 302
+    assert AgentSettings.objects.get().summary_model == "big"
+    assert browser.post(change(site), form(site, "big", summary_model="")).status_code == 302
+    assert AgentSettings.objects.get().summary_model == ""
+    said = errors(browser.post(change(site), form(site, "big", summary_model="unheard-of")))
+    assert "Select a valid choice" in said["summary_model"][0]
+
+
+def test_a_summary_model_that_is_gone_stays_until_somebody_takes_it_out(browser: Client, site: Site) -> None:
+    AgentSettings.objects.update(summary_model="gone")
+    assert "gone (deleted)" in body(browser.get(change(site)))
+    browser.post(change(site), form(site, "big", summary_model="gone", description="new"))
+    agent = AgentSettings.objects.get()
+    assert (agent.summary_model, agent.description) == ("gone", "new")
 
 
 # --- versions --------------------------------------------------------------------------------
@@ -194,6 +216,7 @@ def test_to_restore_what_is_there_already_is_no_version(browser: Client, site: S
     [
         ({"model": "gone"}, "There is no model gone any more."),
         ({"fallbacks": ["gone", "big", "lost"]}, "There is no model gone, lost any more."),
+        ({"summary_model": "gone"}, "There is no model gone any more."),
         ({"groups": ["gone"]}, "There is no group gone any more."),
         ({"timeout": 0}, "greater than or equal to 1"),
     ],
@@ -239,6 +262,14 @@ def test_a_model_that_agents_use_is_not_deleted(
     assert f"/admin/llmapp/agentsettings/{site.agent.pk}/change/" in body(page)
 
 
+def test_a_model_that_summarises_is_not_deleted(browser: Client, site: Site) -> None:
+    AgentSettings.objects.update(fallbacks=[], summary_model="big")
+    page = f"/admin/llmapp/languagemodel/{site.other_model.pk}/delete/"
+    assert "Agent helper summarises with big" in body(browser.get(page))
+    browser.post(page, {"post": "yes"})
+    assert LanguageModel.objects.filter(name="big").exists()
+
+
 def test_a_model_that_nobody_uses_is_deleted(browser: Client, site: Site) -> None:
     AgentSettings.objects.update(fallbacks=[])
     browser.post(f"/admin/llmapp/languagemodel/{site.other_model.pk}/delete/", {"post": "yes"})
@@ -251,11 +282,12 @@ def model_form(site: Site, **fields: Any) -> dict[str, Any]:
 
 
 def test_agents_follow_a_model_that_is_renamed(browser: Client, site: Site, boss: Any) -> None:
+    AgentSettings.objects.update(summary_model="big")
     path = f"/admin/llmapp/languagemodel/{site.other_model.pk}/change/"
     assert browser.post(path, model_form(site, name="larger")).status_code == 302
     site.agent.refresh_from_db()
     version = site.agent.versions.first()
-    assert site.agent.fallbacks == ["larger"]
+    assert (site.agent.fallbacks, site.agent.summary_model) == (["larger"], "larger")
     assert version is not None
     assert (version.values["fallbacks"], version.changed_by) == (["larger"], boss)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from django.utils import timezone
 from llmapp.admin.workers import standing
 from llmapp.core import run_state
 from llmapp.core.run_state import RunStatus, Trigger
-from llmapp.models import ApiToken, Conversation, Message, Run, RunEvent, Worker
+from llmapp.models import ApiToken, Attempt, Conversation, Message, Run, RunEvent, Worker
 
 from .conftest import SECRET, Site, add_run, body
 
@@ -69,6 +71,15 @@ def test_the_page_of_a_run_tells_its_attempts(browser: Client, site: Site) -> No
     assert "The model&#x27;s provider is overloaded. Try again in a minute." in html
 
 
+def test_what_we_saw_ourselves_is_not_called_the_providers_words(browser: Client, site: Site) -> None:
+    path = f"/admin/llmapp/run/{site.run.pk}/change/"
+    assert "The provider's words: slow down, please" in unescape(body(browser.get(path)))
+    Attempt.objects.update(error_kind="stream_interrupted", error_detail="it ended too early")
+    text = unescape(body(browser.get(path)))
+    assert "What was noticed: it ended too early" in text
+    assert "The provider's words" not in text
+
+
 @pytest.mark.parametrize("method", ["post", "get"])
 def test_runs_are_not_added_changed_or_deleted(browser: Client, site: Site, method: str) -> None:
     for path in ["add/", f"{site.run.pk}/delete/"]:
@@ -78,7 +89,15 @@ def test_runs_are_not_added_changed_or_deleted(browser: Client, site: Site, meth
 
 # --- reading ---------------------------------------------------------------------------------
 
-READINGS = ["/admin/llmapp/conversation/{c}/content/", "/admin/llmapp/run/{r}/log/"]
+READINGS = [
+    "/admin/llmapp/conversation/{c}/content/",
+    "/admin/llmapp/run/{r}/log/",
+    "/admin/llmapp/run/{r}/attempts/{a}/request/",
+]
+
+
+def first_attempt(site: Site) -> int:
+    return Attempt.objects.filter(call__run=site.run).order_by("number").values_list("pk", flat=True)[0]
 
 
 @pytest.mark.parametrize("page", READINGS)
@@ -86,7 +105,7 @@ def test_each_reading_is_written_down(
     browser: Client, site: Site, boss: Any, caplog: pytest.LogCaptureFixture, page: str
 ) -> None:
     caplog.set_level(logging.INFO, "llmapp.access")
-    path = page.format(c=site.conversation.pk, r=site.run.pk)
+    path = page.format(c=site.conversation.pk, r=site.run.pk, a=first_attempt(site))
     for times in (1, 2):
         assert SECRET in body(browser.get(path))
         entries = list(LogEntry.objects.all())
@@ -96,15 +115,13 @@ def test_each_reading_is_written_down(
     records: list[Any] = [record for record in caplog.records if record.name == "llmapp.access"]
     assert [(record.action, record.reader) for record in records] == [("content_read", str(boss.pk))] * 2
     assert SECRET not in caplog.text
-    assert "Read the content." in body(
-        browser.get(path.replace("/content/", "/history/").replace("/log/", "/history/"))
-    )
+    assert "Read the content." in body(browser.get(re.sub("/(content|log|attempts/.*)/", "/history/", path)))
 
 
 @pytest.mark.parametrize("page", READINGS)
 def test_who_may_not_read_leaves_no_trace(staff: Callable[..., Client], site: Site, page: str) -> None:
     client = staff("view_conversation", "view_run")
-    assert client.get(page.format(c=site.conversation.pk, r=site.run.pk)).status_code == 403
+    assert client.get(page.format(c=site.conversation.pk, r=site.run.pk, a=first_attempt(site))).status_code == 403
     assert not LogEntry.objects.exists()
 
 

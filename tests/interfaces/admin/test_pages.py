@@ -37,6 +37,8 @@ PAGES = {
     "/admin/llmapp/run/{run}/log/": ["view_run", "view_conversation_content"],
     "/admin/llmapp/worker/": ["view_worker"],
     "/admin/llmapp/worker/{worker}/change/": ["view_worker"],
+    "/admin/llmapp/webprocess/": ["view_webprocess"],
+    "/admin/llmapp/webprocess/{web}/change/": ["view_webprocess"],
     "/admin/llmapp/apitoken/": ["view_apitoken"],
     "/admin/llmapp/apitoken/{token}/change/": ["view_apitoken"],
     "/admin/llmapp/configurationversion/": ["view_provider", "view_languagemodel", "view_agentsettings"],

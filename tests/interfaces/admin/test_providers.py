@@ -20,6 +20,7 @@ ADD = "/admin/llmapp/provider/add/"
 def form(*keys: dict[str, Any], **fields: Any) -> dict[str, Any]:
     """Return what a browser sends. A key is {"id", "key", "DELETE"} as far as they are given."""
     data = {"name": "new", "backend": "openai_compatible", "base_url": "https://api.example.com/v1", "enabled": "on"}
+    data |= {"key_strategy": "fill_first"}
     data |= {"credentials-TOTAL_FORMS": str(len(keys)), "credentials-INITIAL_FORMS": str(sum("id" in k for k in keys))}
     data |= {"models-TOTAL_FORMS": "0", "models-INITIAL_FORMS": "0"}
     for at, key in enumerate(keys):

@@ -1,4 +1,4 @@
-// Follows a probe: asks how far it is until it has ended, and writes the stages as they are reached.
+// Follows a probe: asks how far it is until it has ended, and writes the stages as they are reached, then what came back.
 
 const PAUSE = 400; // milliseconds between two questions
 const LONGEST_PAUSE = 5000; // when the site does not answer
@@ -28,6 +28,24 @@ function show(state) {
   // Written only when it changes: a screen reader says it each time.
   if (verdict.textContent !== state.message) verdict.textContent = state.message;
   root.querySelector("[data-stages]").replaceChildren(...state.stages.map(stage));
+  if (state.outcome) root.querySelector("[data-outcome]").replaceChildren(...outcome(state.outcome));
+}
+
+// What came back to a request that was sent again.
+function outcome({ facts, texts }) {
+  const list = make("dl", "llmapp-facts");
+  for (const [name, value] of facts) {
+    const item = make("div", "");
+    item.append(make("dt", "", name), make("dd", "", value));
+    list.append(item);
+  }
+  return [list, ...texts.flatMap(([name, text]) => [make("h2", "llmapp-small", name), whole(text)])];
+}
+
+function whole(text) {
+  const place = make("pre", "llmapp-sent-body", text);
+  place.tabIndex = 0;
+  return place;
 }
 
 function stage({ state, colour, word, title, took, message, detail }) {

@@ -8,6 +8,7 @@
 //   offline        the browser says that there is no network
 //   closed         given up for good: `reason` is the close code
 
+import { ApiError, get } from "./api.js";
 import { delayBefore } from "./backoff.js";
 import { config } from "./config.js";
 import { Socket } from "./socket.js";
@@ -109,10 +110,13 @@ export class Connection extends EventTarget {
   }
 
   // A page that never had a socket is behind something that refuses them; one that had may be
-  // waiting for a server that restarts, so it looks twice.
-  #fallBack() {
+  // waiting for a server that restarts, so it looks twice, and asks first whether HTTP answers at all.
+  async #fallBack() {
     if (!navigator.onLine) return this.#change("offline");
-    if (this.state === "connecting" || this.#attempts >= 2) this.#change("fallback");
+    if (this.state === "connecting") return this.#change("fallback");
+    if (this.state === "reconnecting" && this.#attempts >= 2 && (await answers())) {
+      if (this.state === "reconnecting") this.#change("fallback");
+    }
   }
 
   #httpAnswers(yes) {
@@ -131,5 +135,15 @@ export class Connection extends EventTarget {
 
   #emit(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+// A proxy that says that nobody is behind it is no answer; a refusal is one.
+async function answers() {
+  try {
+    await get("api/status");
+    return true;
+  } catch (error) {
+    return error instanceof ApiError && error.status < 500;
   }
 }

@@ -17,8 +17,10 @@ export const initialState = Object.freeze({
   reasoning: [], // { id, text, open }
   openSteps: [],
   steps: 0, // started, in all executions
-  notice: null, // what the recovery is doing: { kind, action, model, seconds, attempt }
-  end: null, // { status, code, message, seconds, cost, model, inputTokens, outputTokens }
+  notice: null, // what the recovery is doing: { kind, action, model, seconds, attempt, count }
+  waiting: null, // in the queue, until its provider takes requests again: { kind, seconds }
+  summarised: null, // how many messages a summary stood for in what the model was sent
+  end: null, // { status, code, message, facts, seconds, cost, model, inputTokens, outputTokens }
 });
 
 export function apply(state, event) {
@@ -101,12 +103,15 @@ const handlers = {
 };
 
 const customHandlers = {
-  "llmapp.run"(state, { status, reason = "" }) {
-    return { ...state, status, reason, notice: null };
+  "llmapp.run"(state, { status, reason = "", kind = "", seconds = 0 }) {
+    const waiting = status === "queued" && reason === "waiting" ? { kind, seconds } : null;
+    return { ...state, status, reason, waiting, notice: null };
   },
 
   "llmapp.notice"(state, notice) {
-    return { ...state, notice };
+    const before = notice.action === "SwitchModel" ? null : state.summarised;
+    const summarised = notice.action === "Compress" && notice.count > 0 ? notice.count : before;
+    return { ...state, notice, summarised };
   },
 
   // Blocks come in order; one that is not settled stands in for the end until the next one comes.
@@ -151,6 +156,7 @@ function ended(state, event, { status, code, message }) {
     status,
     code,
     message,
+    facts: facts["llmapp.facts"] ?? {},
     seconds: facts["llmapp.seconds"] ?? null,
     cost: facts["llmapp.cost"] ?? null,
     model: facts["llmapp.model"] ?? "",
@@ -158,7 +164,8 @@ function ended(state, event, { status, code, message }) {
     outputTokens: total(event.usage, "outputTokens"),
   };
   const messages = state.messages.map((one) => (one.open ? { ...one, open: false } : one));
-  return { ...state, status, messages, notice: null, end };
+  const summarised = facts["llmapp.summarised"] ?? state.summarised;
+  return { ...state, status, messages, notice: null, waiting: null, summarised, end };
 }
 
 // Unknown is not zero: a count that one entry lacks is not known for the whole.

@@ -1,4 +1,5 @@
 // The runs that this page follows. Events are numbered: an old one is dropped, a missing one is noticed.
+// `llmapp.reload` begins anew: the server lost the end of the log in a crash, and sends it from its start.
 
 import { apply, initialState, isActive } from "./run_state.js";
 
@@ -25,6 +26,7 @@ export class Runs {
 
   // Return "new" when the event was taken, "old" when it is not wanted, "gap" when others are missing before it.
   take({ run: id, seq, event }) {
+    if (event.name === "llmapp.reload" && this.get(id)) return this.#beginAnew(id);
     const run = event.type === "RUN_STARTED" ? this.follow(id) : this.get(id);
     if (!run || seq <= run.seq || run.state.end) return "old";
     if (seq > run.seq + 1 && !this.#isSnapshotOfAll(run, event)) return "gap";
@@ -33,7 +35,12 @@ export class Runs {
     return "new";
   }
 
-  // A log that was compacted has one snapshot in the place of what is missing. A snapshot that comes over the
+  #beginAnew(id) {
+    Object.assign(this.get(id), { seq: 0, state: initialState, gapAt: null });
+    return "new";
+  }
+
+  // A log that was compacted, or has a hole, has one snapshot in the place of what is missing. A snapshot that comes over the
   // same gap twice is that one: after the first time, the page had asked for everything in between.
   #isSnapshotOfAll(run, event) {
     if (event.type !== "MESSAGES_SNAPSHOT") return false;

@@ -121,6 +121,7 @@ export class Streams {
       for (const { id, data } of decoder.decode(chunk.value)) {
         const event = JSON.parse(data);
         ended = event.type === "RUN_FINISHED" || event.type === "RUN_ERROR";
+        if (event.name === "llmapp.reload") reading.last = -1;
         // The end of the reader's rights has no number: it is not in the log.
         if (Number(id) <= reading.last) throw new ApiError(401, event.code, event.message);
         reading.last = Number(id);

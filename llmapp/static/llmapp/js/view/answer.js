@@ -5,6 +5,7 @@ import { ACTIVE, textOf } from "../run_state.js";
 import { Blocks } from "./blocks.js";
 import { dressCode } from "./code.js";
 import { element, find, say } from "./dom.js";
+import { causeOf, summarisedNote } from "./ending.js";
 import { LiveLine } from "./live_line.js";
 import { factsOf, showMeta } from "./meta.js";
 
@@ -21,9 +22,11 @@ export class Answer {
     this.#live = new LiveLine(article);
   }
 
-  // Finish what the server rendered: headings over code, the numbers under it.
+  // Finish what the server rendered: headings over code, the numbers under it, times by the reader's own clock.
   static dress(article) {
     dressCode(article);
+    const { error: code, facts } = article.dataset;
+    if (facts) say(find("end-text", article), causeOf({ code, facts: JSON.parse(facts) }));
     if (!ACTIVE.includes(article.dataset.status)) showMeta(find("meta", article), factsOf(article));
   }
 
@@ -87,9 +90,16 @@ export class Answer {
     find("end", this.article).hidden = !badly;
     find("retry", this.article).hidden = !TRY_AGAIN.includes(end.status);
     say(find("end-title", this.article), badly ? t(`end.${end.status}`) : "");
-    say(find("end-text", this.article), cause ? (has(`cause.${end.code}`) ? t(`cause.${end.code}`) : end.message) : "");
+    say(find("end-text", this.article), cause ? causeOf(end) : "");
+    this.#showSummarised(this.#state.summarised);
     find("foot", this.article).hidden = false;
     find("copy", this.article).hidden = !textOf(this.#state);
     showMeta(find("meta", this.article), end);
+  }
+
+  #showSummarised(count) {
+    const place = find("summarised", this.article);
+    place.hidden = !(count > 0);
+    say(place, summarisedNote(count));
   }
 }

@@ -1,0 +1,1 @@
+"""An app of a site whose own Celery tasks start runs."""

@@ -1,0 +1,1 @@
+"""A site whose own backends do what no backend should."""
