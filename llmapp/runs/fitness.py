@@ -67,13 +67,18 @@ def _what_keys_do() -> tuple[int, bool]:
     models = LanguageModel.objects.filter(enabled=True, provider__enabled=True)
     providers = dict(models.values_list("name", "provider_id"))
     rows = AgentSettings.objects.filter(enabled=True).values_list("model__name", "fallbacks")
-    agents = [{providers[name] for name in (first, *others) if name in providers} for first, others in rows]
+    agents = [{providers[name] for name in (first, *_names(others)) if name in providers} for first, others in rows]
     keys, opens = tuple(installed.key_ids()), defaultdict(list)
     needed = Credential.objects.filter(enabled=True, provider__in=set().union(*agents))
     for provider, secret in needed.values_list("provider", "secret"):
         opens[provider].append(_opens(keys, bytes(secret)))
     locked = [provider for provider, each in opens.items() if not any(each)]
     return sum(each.count(False) for each in opens.values()), can_answer(agents, locked)
+
+
+def _names(value: Any) -> list[str]:
+    """Return the names in a field of JSON. Newer code may have written something else: a run then says so, not this."""
+    return [name for name in value if isinstance(name, str)] if isinstance(value, list) else []
 
 
 @lru_cache(maxsize=4096)
@@ -88,8 +93,9 @@ def _opens(keys: tuple[str, ...], token: bytes) -> bool:
 
 def _others(worker_id: uuid.UUID | None) -> list[Reading]:
     rows = lease.live_workers().values_list("pk", "setup")
-    others = [setup for pk, setup in rows if pk != worker_id and "unreadable" in setup]
-    return [Reading(tuple(setup["keys"]), setup["unreadable"]) for setup in others]
+    others = [setup for pk, setup in rows if pk != worker_id and isinstance(setup, dict)]
+    readings = [(_names(setup.get("keys")), setup.get("unreadable")) for setup in others]
+    return [Reading(tuple(keys), unreadable) for keys, unreadable in readings if isinstance(unreadable, int)]
 
 
 def sentence(reason: Reason) -> str:

@@ -250,11 +250,11 @@ class WorkerProcess:
         if self._worker_id is None:
             return
         if not self._draining:
-            self._say_whether_fit(await self._threads.call(fitness.look, self._worker_id, self._fitness))
             try:
+                self._say_whether_fit(await self._threads.call(fitness.look, self._worker_id, self._fitness))
                 await self._give_up_what_was_dropped()
             finally:
-                # Whatever our own runs are about, others wait for theirs.
+                # Whatever this worker and its runs are about, others wait for theirs.
                 if self._fitness is not None and self._fitness.has_tables:
                     await self._threads.call(sweeper.sweep)
 

@@ -14,6 +14,7 @@ from django.test import AsyncClient, AsyncRequestFactory, RequestFactory
 
 from llmapp.api import errors, turns
 from llmapp.middleware import DatabaseAway
+from tests.support import stack
 
 REQUEST = AsyncRequestFactory().get("/")
 
@@ -57,6 +58,8 @@ async def test_who_gets_no_turn_is_told_to_come_back(client: AsyncClient, monkey
 
 # --- SQLite has one place for a writer ------------------------------------------------------------
 
+of_sqlite = pytest.mark.skipif(stack.on_servers(), reason="PostgreSQL has no one writer")
+
 
 @pytest.fixture
 def locked(tmp_path: Path) -> OperationalError:
@@ -71,6 +74,7 @@ def locked(tmp_path: Path) -> OperationalError:
     return error
 
 
+@of_sqlite
 @pytest.mark.django_db(transaction=True)
 async def test_the_api_is_busy_where_the_database_is_locked(
     client: AsyncClient, monkeypatch: pytest.MonkeyPatch, locked: OperationalError
@@ -83,6 +87,7 @@ async def test_the_api_is_busy_where_the_database_is_locked(
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "busy")
 
 
+@of_sqlite
 def test_a_page_says_a_sentence_where_the_database_is_locked(locked: OperationalError) -> None:
     request = RequestFactory().get("/")
     answer = DatabaseAway(lambda _: None).process_exception(request, locked)

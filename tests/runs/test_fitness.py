@@ -15,6 +15,7 @@ from cryptography.fernet import Fernet
 from django.conf import settings as django_settings
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import JSONField, Value
 
 from llmapp import submit
 from llmapp.core.run_state import RunStatus
@@ -268,3 +269,44 @@ def test_a_worker_of_an_earlier_release_registers_after_migrate(transactional_db
     assert (row.setup, row.open, row.unfit) == ({}, {}, [])
     Worker.objects.filter(pk=pk).update(lease_until=now + timedelta(seconds=60))
     assert list(lease.live_workers()) == [row]
+
+
+# --- what newer code has written ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("written", [7, {"chain": ["locked"]}, [["locked"], 7], None, "locked"])
+def test_fallbacks_that_cannot_be_read_are_none(
+    quick: Callable[..., None], transactional_db: None, written: object
+) -> None:
+    """Their agent's runs say so. A worker goes on looking, and sweeping, for all others."""
+    add_key(make_agent("locked").model.provider, "sk-one-0123456789")
+    agent = make_agent("keyless")
+    with connection.constraint_checks_disabled():
+        AgentSettings.objects.filter(pk=agent.pk).update(fallbacks=Value(written, JSONField()))
+    quick(Fernet.generate_key().decode())
+    assert fitness.look().setup["unreadable"] == 1
+    assert fitness.look().unfit == []
+
+
+@pytest.mark.parametrize("setup", [[], {"keys": 7, "unreadable": 0}, {"unreadable": "none"}, {"keys": [{}]}])
+def test_a_worker_that_says_it_in_other_words_does_not_count(
+    quick: Callable[..., None], transactional_db: None, setup: Any
+) -> None:
+    make_agent()
+    lease.register(3, {}, setup)
+    assert fitness.look().unfit == []
+
+
+def test_runs_of_others_are_swept_by_a_worker_that_cannot_look(
+    quick: Any, process: Any, person: Any, scripted: Any, enqueued: list[Any], monkeypatch: Any
+) -> None:
+    scripted()
+    run = submit(person, "Hi").run
+
+    def fail(*_: Any) -> None:
+        raise TypeError
+
+    monkeypatch.setattr(fitness, "look", fail)
+    enqueued.clear()
+    Run.objects.update(enqueued_at=None)
+    wait_until(lambda: run.pk in enqueued)

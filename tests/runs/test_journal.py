@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import OperationalError
+from django.db import OperationalError, transaction
 from django.db.models import F
 
 from llmapp import submit
@@ -274,6 +274,7 @@ def test_a_run_that_was_spared_already_is_given_back(person: Any, scripted: Any)
     assert claim is not None
     claim.run.executions = 0
     claim.run.save()
-    endings.requeue(claim.run, Trigger.YIELD, "worker_stopped")
+    with transaction.atomic():
+        endings.requeue(claim.run, Trigger.YIELD, "worker_stopped")
     run.refresh_from_db()
     assert (run.status, run.executions) == ("queued", 0)
